@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The fs context of a BPF FS: fsopen(2), fsconfig(2), fsmount(2), move_mount(2), and the context's log.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::FsMountFlags;
+use rustix::mount::FsOpenFlags;
+use rustix::mount::MountAttrFlags;
+use rustix::mount::MoveMountFlags;
+
+use crate::error::Error;
+use crate::error::Reason;
+use crate::error::Result;
+
+/// A BPF FS that is being set up.
+///
+/// The user namespace of the process that opened it will own the instance; who may set what depends on the process
+/// that does.
+#[derive(Debug)]
+pub struct FsContext(OwnedFd);
+
+impl FsContext {
+    /// Opens a context for a new BPF FS, owned by the caller's user namespace.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without CAP_SYS_ADMIN in that user namespace, `ENODEV` if the kernel has no BPF FS.
+    pub fn open() -> Result<Self> {
+        rustix::mount::fsopen(c"bpf", FsOpenFlags::FSOPEN_CLOEXEC)
+            .map(Self)
+            .map_err(|errno| Error::sys("fsopen bpf", errno))
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    ///
+    /// Those of the option, with what the kernel wrote into the context's log.
+    pub fn set(&self, key: &str, value: impl AsRef<OsStr>) -> Result<()> {
+        let value = value.as_ref();
+        rustix::mount::fsconfig_set_string(&self.0, key, value)
+            .map_err(|errno| self.error(format!("set {key}={}", value.to_string_lossy()), errno))
+    }
+
+    /// Makes the file system.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without CAP_SYS_ADMIN in the user namespace that opened the context.
+    pub fn create(&self) -> Result<()> {
+        rustix::mount::fsconfig_create(&self.0)
+            .map_err(|errno| self.error("create BPF FS".to_owned(), errno))
+    }
+
+    /// Turns the file system made by [`create`](Self::create) into a mount that is nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` before `create`, `EPERM` without CAP_SYS_ADMIN in the mount namespace's user namespace.
+    pub fn mount(&self) -> Result<DetachedMount> {
+        rustix::mount::fsmount(
+            &self.0,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )
+        .map(DetachedMount)
+        .map_err(|errno| self.error("fsmount".to_owned(), errno))
+    }
+
+    /// Takes what the kernel has written into the context's log.
+    pub fn take_log(&self) -> Reason {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 4096];
+        // A read returns one message, and ENODATA after the last. `e`, `w` and `i` tell errors, warnings and notes.
+        while let Ok(length @ 1..) = rustix::io::read(&self.0, &mut buffer) {
+            let line = String::from_utf8_lossy(&buffer[..length]);
+            let text = line.split_once(' ').map_or(&*line, |(_, text)| text);
+            lines.push(text.trim().to_owned());
+        }
+        Reason::new(&lines.join("\n"))
+    }
+
+    fn error(&self, what: String, errno: Errno) -> Error {
+        Error::with_reason(what, errno, self.take_log())
+    }
+}
+
+impl From<OwnedFd> for FsContext {
+    /// A context opened elsewhere, such as one received from a container.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for FsContext {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A mounted BPF FS without a place; it is gone when dropped, unless it was attached.
+#[derive(Debug)]
+pub struct DetachedMount(OwnedFd);
+
+impl DetachedMount {
+    /// Attaches the mount to a directory.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` or `ENOTDIR` for a target that is no directory, `EPERM` without CAP_SYS_ADMIN over the mount namespace.
+    pub fn attach(&self, target: impl AsRef<Path>) -> Result<()> {
+        let target = target.as_ref();
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(&self.0, c"", CWD, target, flags)
+            .map_err(|errno| Error::sys(format!("mount BPF FS on {}", target.display()), errno))
+    }
+}
+
+impl AsFd for DetachedMount {
+    /// The root directory of the BPF FS, for [`Token::create`](crate::Token::create).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
