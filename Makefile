@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. `make` alone lists what there is; each target does all the set-up that it needs.
+
+RUNNER := tools/testing/runner
+KERNEL ?= rust
+
+.PHONY: help run test kernel vm shell lint clean
+
+help:
+	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
+	@echo
+	@echo '  make run     boots a kernel with it; an unprivileged container loads and runs BPF through a token'
+	@echo '  make test    all tests; ends with the line "N passed, N failed"'
+	@echo '  make lint    rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
+	@echo
+	@echo '  make kernel KERNEL=rust|c            builds a kernel; the last line is the path of its image'
+	@echo "  make vm KERNEL=rust|c CMD='...'      boots it, runs CMD as root in the guest, passes its exit status on"
+	@echo "          [DIR=...]                    a directory to share with the guest, at its own path"
+	@echo "          [CPUS=2] [MEMORY=2G] [TIMEOUT=900] [ACCEL=kvm|tcg] [QEMU_OPTS='...'] [KERNEL_ARGS='...']"
+	@echo '  make shell [KERNEL=rust|c]           an interactive guest'
+	@echo '  make clean                           removes what was built (BUILD)'
+	@echo
+	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
+	@echo '  LINUX_SRC=...   your own Linux 7.3, a tree or a tarball, in place of the Debian package of its source'
+
+run:
+	@$(RUNNER)/run.sh
+
+test:
+	@$(RUNNER)/test.sh
+
+kernel:
+	@$(RUNNER)/kernel.sh $(KERNEL)
+
+vm:
+	@: $(if $(CMD),,$(error make vm needs CMD='...', the command to run in the guest; for a shell, make shell))
+	@$(RUNNER)/vm.sh $(KERNEL)
+
+shell:
+	@CMD= $(RUNNER)/vm.sh $(KERNEL)
+
+lint:
+	@$(RUNNER)/lint.sh
+
+clean:
+	@$(RUNNER)/clean.sh
+
+export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS

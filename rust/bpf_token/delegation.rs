@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a BPF FS instance delegates, and what a token of it permits.
+
+use crate::mask::{
+    AttachType,
+    Cmd,
+    MapType,
+    Mask,
+    ProgType, //
+};
+
+/// The four masks of a BPF FS instance, as `struct bpf_mount_opts` and `struct bpf_token` hold them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Delegation {
+    pub(crate) cmds: Mask<Cmd>,
+    pub(crate) maps: Mask<MapType>,
+    pub(crate) progs: Mask<ProgType>,
+    pub(crate) attachs: Mask<AttachType>,
+}
+
+impl Delegation {
+    /// Whether nothing is delegated: no token can be made of this.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cmds.is_empty()
+            && self.maps.is_empty()
+            && self.progs.is_empty()
+            && self.attachs.is_empty()
+    }
+
+    /// Whether the `bpf()` command `cmd` is delegated.
+    pub(crate) fn cmd(&self, cmd: u32) -> bool {
+        self.cmds.contains(cmd)
+    }
+
+    /// Whether maps of `map_type` are delegated.
+    pub(crate) fn map_type(&self, map_type: u32) -> bool {
+        self.maps.contains(map_type)
+    }
+
+    /// Whether programs of `prog_type` are delegated, for `attach_type`.
+    pub(crate) fn prog_type(&self, prog_type: u32, attach_type: u32) -> bool {
+        self.progs.contains(prog_type) && self.attachs.contains(attach_type)
+    }
+}

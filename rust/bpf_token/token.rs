@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The token object: its creation, its file, its lifetime.
+
+use crate::{
+    delegation::Delegation,
+    mask::{
+        Kind,
+        Mask, //
+    },
+    mount, //
+};
+use core::{
+    cell::UnsafeCell,
+    mem::offset_of,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    bindings,
+    bpf::{
+        bpffs::BpfFs,
+        security::{
+            self,
+            BpfToken, //
+        },
+    },
+    capability::Capability,
+    ffi::c_void,
+    fs::{
+        current_umask,
+        file::{
+            flags,
+            FileDescriptorReservation, //
+        },
+        Fd,
+        FileOperations,
+        InodeOperations,
+        Path,
+        PseudoFile,
+        PseudoFileOperations,
+        MAY_ACCESS, //
+    },
+    prelude::*,
+    seq_file::SeqFile,
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            ordering::{
+                Full,
+                Relaxed, //
+            },
+            Atomic, //
+        },
+    },
+    uaccess::UserSlice,
+    user_namespace::UserNamespace,
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Queue,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// What the security modules attach to a token. It is theirs alone.
+#[cfg(CONFIG_SECURITY)]
+type Blob = UnsafeCell<*mut c_void>;
+#[cfg(not(CONFIG_SECURITY))]
+type Blob = UnsafeCell<()>;
+
+/// A BPF token.
+///
+/// Has the layout of `struct bpf_token`: the rest of the kernel and BPF LSM programs read it as
+/// that.
+///
+/// # Invariants
+///
+/// The security modules accepted the token. It is in a `KBox`, which `refcount` counts the
+/// references to.
+#[pin_data(PinnedDrop)]
+#[repr(C)]
+pub(crate) struct Token {
+    #[pin]
+    work: Work<Token>,
+    refcount: Atomic<i64>,
+    userns: ARef<UserNamespace>,
+    allowed: Delegation,
+    security: Blob,
+}
+
+const _: () = {
+    assert!(size_of::<Token>() == size_of::<bindings::bpf_token>());
+    assert!(offset_of!(Token, work) == offset_of!(bindings::bpf_token, work));
+    assert!(offset_of!(Token, refcount) == offset_of!(bindings::bpf_token, refcnt));
+    assert!(offset_of!(Token, userns) == offset_of!(bindings::bpf_token, userns));
+    let allowed = offset_of!(Token, allowed);
+    assert!(
+        allowed + offset_of!(Delegation, cmds) == offset_of!(bindings::bpf_token, allowed_cmds)
+    );
+    assert!(
+        allowed + offset_of!(Delegation, maps) == offset_of!(bindings::bpf_token, allowed_maps)
+    );
+    assert!(
+        allowed + offset_of!(Delegation, progs) == offset_of!(bindings::bpf_token, allowed_progs)
+    );
+    assert!(
+        allowed + offset_of!(Delegation, attachs)
+            == offset_of!(bindings::bpf_token, allowed_attachs)
+    );
+    #[cfg(CONFIG_SECURITY)]
+    assert!(offset_of!(Token, security) == offset_of!(bindings::bpf_token, security));
+};
+
+// SAFETY: Nothing in a token is bound to a task; the security modules synchronise what they attach.
+unsafe impl Send for Token {}
+// SAFETY: As above; all that changes in a token is its reference count, which is atomic.
+unsafe impl Sync for Token {}
+
+/// The file operations of a token: what tells its descriptors from all others.
+// SAFETY: Nobody else makes files with this table; `kernel/bpf/syscall.c` only compares with it,
+// and reads a `struct bpf_token` from `private_data`.
+#[export_name = "bpf_token_fops"]
+static FILE_OPERATIONS: FileOperations<Token> = unsafe { FileOperations::new() };
+
+static INODE_OPERATIONS: InodeOperations = InodeOperations::EMPTY;
+
+impl Token {
+    /// Borrows the token that C code points at, if it points at one.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be null or a token that stays valid for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_ptr<'a>(ptr: *const bindings::bpf_token) -> Option<&'a Self> {
+        // SAFETY: The caller vouches for the pointer; the layouts are the same.
+        unsafe { ptr.cast::<Self>().as_ref() }
+    }
+
+    /// Takes over a reference that C code owns, if it owns one.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be null or a token, to which the caller gives up one reference.
+    #[inline]
+    pub(crate) unsafe fn from_raw(ptr: *mut bindings::bpf_token) -> Option<ARef<Self>> {
+        // SAFETY: The caller vouches for the pointer.
+        NonNull::new(ptr.cast()).map(|token| unsafe { ARef::from_raw(token) })
+    }
+
+    /// Hands a reference over to C code.
+    #[inline]
+    pub(crate) fn into_raw(this: ARef<Self>) -> *mut bindings::bpf_token {
+        ARef::into_raw(this).as_ptr().cast()
+    }
+
+    /// The token as the security modules know it.
+    #[inline]
+    fn as_bpf_token(&self) -> &BpfToken {
+        // SAFETY: By the type invariant, the modules accepted the token; the layouts are the same.
+        unsafe { BpfToken::from_ptr(ptr::from_ref(self).cast()) }
+    }
+
+    /// What the token permits.
+    #[inline]
+    pub(crate) fn allowed(&self) -> &Delegation {
+        &self.allowed
+    }
+
+    /// Whether the token delegates `cmd`, and the security modules agree.
+    #[inline]
+    pub(crate) fn allows_cmd(&self, cmd: bindings::bpf_cmd) -> bool {
+        self.allowed.cmd(cmd) && security::token_cmd(self.as_bpf_token(), cmd)
+    }
+
+    /// Makes a token of the BPF FS instance whose root directory `bpffs_fd` in `attr` is, and
+    /// returns its descriptor.
+    ///
+    /// # Safety
+    ///
+    /// `attr` must be the attributes of `BPF_TOKEN_CREATE`.
+    pub(crate) unsafe fn create(attr: *mut bindings::bpf_attr) -> Result<u32> {
+        // SAFETY: The caller passes attributes of this command.
+        let fd = Fd::get(unsafe { (*attr).token_create.bpffs_fd })?;
+        let path = fd.file().path();
+        let (bpffs, allowed) = may_create(path)?;
+
+        // What is made in the following steps is given back by its guard if a later step fails.
+        let mode = bindings::S_IFREG | (bindings::S_IRUSR | bindings::S_IWUSR) & !current_umask();
+        let mut inode = bpffs.new_inode(mode as u16)?;
+        inode.set_operations(&INODE_OPERATIONS, &FILE_OPERATIONS);
+        inode.clear_nlink();
+        let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
+        let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)?;
+        let token = Self::new(bpffs.user_ns(), allowed, attr, path)?;
+        Ok(file.publish(fd, token))
+    }
+
+    fn new(
+        userns: &UserNamespace,
+        allowed: &Delegation,
+        attr: *mut bindings::bpf_attr,
+        path: &Path,
+    ) -> Result<ARef<Self>> {
+        let token = KBox::try_pin_init(
+            try_pin_init!(&this in Self {
+                work <- new_work!("Token::work"),
+                refcount: Atomic::new(1),
+                userns: userns.into(),
+                allowed: *allowed,
+                security: pin_init::zeroed(),
+                // INVARIANT: If the modules refuse the token, there never was one: the fields are
+                // dropped, and `PinnedDrop` does not run.
+                // SAFETY: The modules come last, when all but their own blob is initialised.
+                _: { unsafe { security::token_create(this.as_ptr().cast(), attr, path) }? },
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The count of 1 stands for this reference. A token is not moved out of its box:
+        // only `dec_ref` takes it out of the `ARef` again, and pins it.
+        Ok(unsafe {
+            let token = KBox::into_raw(Pin::into_inner_unchecked(token));
+            ARef::from_raw(NonNull::new_unchecked(token))
+        })
+    }
+
+    /// The token behind the descriptor `fd`.
+    pub(crate) fn get_from_fd(fd: u32) -> Result<ARef<Self>> {
+        let fd = Fd::get(fd)?;
+        let token = fd.file().pseudo_file_data(&FILE_OPERATIONS).ok_or(EINVAL)?;
+        Ok(token.into())
+    }
+
+    /// Copies as much of `struct bpf_token_info` to `uinfo` as `len` bytes take, and how much that
+    /// was to `ulen`, the address of a `u32`.
+    pub(crate) fn copy_info(&self, uinfo: u64, len: u32, ulen: usize) -> Result {
+        let info = bindings::bpf_token_info {
+            allowed_cmds: self.allowed.cmds.bits(),
+            allowed_maps: self.allowed.maps.bits(),
+            allowed_progs: self.allowed.progs.bits(),
+            allowed_attachs: self.allowed.attachs.bits(),
+        };
+        let len = size_of_val(&info).min(len as usize);
+        // SAFETY: `bpf_token_info` is four `u64`: it has no padding.
+        let bytes: &[u8; size_of::<bindings::bpf_token_info>()] =
+            unsafe { &*(&raw const info).cast() };
+        UserSlice::new(UserPtr::from_addr(uinfo as usize), len)
+            .writer()
+            .write_slice(&bytes[..len])?;
+        UserSlice::new(UserPtr::from_addr(ulen), size_of::<u32>())
+            .writer()
+            .write(&(len as u32))
+    }
+}
+
+/// Whether the current task may make a token by `path`, and if so, of what.
+///
+/// The order of the checks is that of the C implementation: it decides which errno a caller sees.
+fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation)> {
+    if !path.is_root() {
+        return Err(EINVAL);
+    }
+    let bpffs = BpfFs::from_super_block(path.super_block()).ok_or(EINVAL)?;
+    path.permission(MAY_ACCESS)?;
+
+    // A token is made where it is meant to be used: neither in an ancestor nor in a descendant.
+    let userns = bpffs.user_ns();
+    if !userns.is_current() || !userns.capable(Capability::BPF) {
+        return Err(EPERM);
+    }
+    // In the initial user namespace, a capability is what a token would stand for.
+    if userns.is_init() {
+        return Err(EOPNOTSUPP);
+    }
+
+    let allowed = mount::delegation(bpffs);
+    if allowed.is_empty() {
+        return Err(ENOENT);
+    }
+    Ok((bpffs, allowed))
+}
+
+/// Whether the current task has `cap`, or `CAP_SYS_ADMIN` in its place: in the user namespace of
+/// the token, if the security modules agree, or else in the initial one.
+pub(crate) fn capable(token: Option<&Token>, cap: Capability) -> bool {
+    let userns = token.map_or(UserNamespace::init(), |token| &token.userns);
+    if !userns.capable(cap)
+        && (cap == Capability::SYS_ADMIN || !userns.capable(Capability::SYS_ADMIN))
+    {
+        return false;
+    }
+    token.is_none_or(|token| security::token_capable(token.as_bpf_token(), cap))
+}
+
+// SAFETY: A token is always reference-counted by `refcount`.
+unsafe impl AlwaysRefCounted for Token {
+    #[inline]
+    fn inc_ref(&self) {
+        self.refcount.add(1, Relaxed);
+    }
+
+    /// Tokens are put in atomic context too, where neither a user namespace nor a security blob can
+    /// be freed: that is left to a work item.
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up one reference, so there still is one.
+        if unsafe { obj.as_ref() }.refcount.fetch_sub(1, Full) == 1 {
+            // SAFETY: That was the last reference, and by the type invariant, the token is in a
+            // `KBox`.
+            let token = Pin::from(unsafe { KBox::from_raw(obj.as_ptr()) });
+            // SAFETY: `system_percpu_wq` is a C global, always available.
+            unsafe { Queue::from_raw(bindings::system_percpu_wq) }.enqueue(token);
+        }
+    }
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Token { self.work }
+}
+
+impl WorkItem for Token {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(token: Pin<KBox<Self>>) {
+        drop(token);
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Token {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant, the modules accepted the token; this is its end.
+        unsafe { security::token_free(ptr::from_ref(&*self).cast_mut().cast()) };
+    }
+}
+
+impl PseudoFileOperations for Token {
+    type Data = ARef<Self>;
+
+    fn show_fdinfo(token: &Self, m: &SeqFile) {
+        let allowed = &token.allowed;
+        show_mask(m, c"allowed_cmds:\t", allowed.cmds);
+        show_mask(m, c"allowed_maps:\t", allowed.maps);
+        show_mask(m, c"allowed_progs:\t", allowed.progs);
+        show_mask(m, c"allowed_attachs:\t", allowed.attachs);
+    }
+}
+
+fn show_mask<K: Kind>(m: &SeqFile, label: &CStr, mask: Mask<K>) {
+    m.write(label.to_bytes());
+    if mask.contains_all() {
+        m.write(b"any\n");
+    } else {
+        m.write(b"0x");
+        m.put_hex(mask.bits());
+        m.write(b"\n");
+    }
+}

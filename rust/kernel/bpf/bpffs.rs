@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The BPF file system.
+//!
+//! C source: [`kernel/bpf/inode.c`](srctree/kernel/bpf/inode.c).
+
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        Result, //
+    },
+    fs::{
+        NewInode,
+        SuperBlock, //
+    },
+};
+use core::{
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+/// The super block of an instance of the BPF file system.
+///
+/// # Invariants
+///
+/// `s_op` is `bpf_super_ops`, and so `s_fs_info` points at a `struct bpf_mount_opts` that does not
+/// change after the instance was made, but for its `xa_cache`.
+#[repr(transparent)]
+pub struct BpfFs(SuperBlock);
+
+impl BpfFs {
+    /// Returns `sb` as what it is, if it is a BPF file system.
+    #[inline]
+    pub fn from_super_block(sb: &SuperBlock) -> Option<&Self> {
+        // SAFETY: The super block is valid, and its operations do not change.
+        let s_op = unsafe { (*sb.as_ptr()).s_op };
+        if !ptr::eq(s_op, &raw const bindings::bpf_super_ops) {
+            return None;
+        }
+        // SAFETY: The type is transparent. INVARIANT: `s_op` was just compared.
+        Some(unsafe { &*ptr::from_ref(sb).cast() })
+    }
+
+    /// The mount options of this instance.
+    #[inline]
+    pub fn mount_opts(&self) -> *const bindings::bpf_mount_opts {
+        // SAFETY: The super block is valid; `s_fs_info` is set before it can be found.
+        unsafe { (*self.as_ptr()).s_fs_info.cast() }
+    }
+
+    /// Makes an inode without a name on this instance, owned by the current task.
+    ///
+    /// `mode` is file type and permissions. Fails with `ENOMEM`.
+    #[inline]
+    pub fn new_inode(&self, mode: u16) -> Result<NewInode> {
+        // SAFETY: The super block is valid; there is no directory to inherit from.
+        let inode =
+            from_err_ptr(unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) })?;
+        // SAFETY: The inode is new, and `bpf_get_inode` never returns null.
+        Ok(unsafe { NewInode::from_raw(NonNull::new_unchecked(inode)) })
+    }
+}
+
+impl Deref for BpfFs {
+    type Target = SuperBlock;
+
+    #[inline]
+    fn deref(&self) -> &SuperBlock {
+        &self.0
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Capabilities.
+//!
+//! C header: [`include/linux/capability.h`](srctree/include/linux/capability.h) and
+//! [`include/uapi/linux/capability.h`](srctree/include/uapi/linux/capability.h).
+//!
+//! Reference: `capabilities(7)`.
+
+use crate::{
+    bindings,
+    ffi::c_int,
+    user_namespace::UserNamespace, //
+};
+
+/// One capability, as `CAP_*` numbers it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Capability(c_int);
+
+impl Capability {
+    /// `CAP_NET_ADMIN`: network administration.
+    pub const NET_ADMIN: Self = Self(bindings::CAP_NET_ADMIN as c_int);
+    /// `CAP_SYS_ADMIN`: system administration.
+    pub const SYS_ADMIN: Self = Self(bindings::CAP_SYS_ADMIN as c_int);
+    /// `CAP_PERFMON`: performance monitoring and observability.
+    pub const PERFMON: Self = Self(bindings::CAP_PERFMON as c_int);
+    /// `CAP_BPF`: privileged BPF operations.
+    pub const BPF: Self = Self(bindings::CAP_BPF as c_int);
+
+    /// Takes a number that C code passed on as it is.
+    #[inline]
+    pub const fn from_raw(cap: c_int) -> Self {
+        Self(cap)
+    }
+
+    /// The number of the capability.
+    #[inline]
+    pub const fn as_raw(self) -> c_int {
+        self.0
+    }
+}
+
+/// Returns whether the current task has `cap` in the initial user namespace.
+///
+/// As C's `capable()`, this marks the task as having used its privilege, and is audited.
+#[inline]
+pub fn capable(cap: Capability) -> bool {
+    UserNamespace::init().capable(cap)
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paths: a mount and a dentry on it.
+//!
+//! C header: [`include/linux/path.h`](srctree/include/linux/path.h).
+
+use super::{
+    file::LocalFile,
+    super_block::SuperBlock, //
+};
+use crate::{
+    bindings,
+    error::{
+        to_result,
+        Result, //
+    },
+    ffi::c_int,
+    types::Opaque,
+};
+use core::ptr;
+
+/// The permission to follow a path, without reading or writing (`access(2)`'s `F_OK` as the kernel
+/// asks for it).
+pub const MAY_ACCESS: c_int = bindings::MAY_ACCESS as c_int;
+
+/// Wraps the kernel's `struct path`.
+///
+/// # Invariants
+///
+/// The mount and the dentry are referenced, and the dentry is not negative.
+#[repr(transparent)]
+pub struct Path(Opaque<bindings::path>);
+
+impl Path {
+    /// Returns a raw pointer to the C struct.
+    #[inline]
+    pub fn as_ptr(&self) -> *mut bindings::path {
+        self.0.get()
+    }
+
+    /// The mount.
+    #[inline]
+    pub(super) fn mnt(&self) -> *mut bindings::vfsmount {
+        // SAFETY: By the type invariant, the path is valid, and nobody writes to it.
+        unsafe { (*self.as_ptr()).mnt }
+    }
+
+    #[inline]
+    fn dentry(&self) -> *mut bindings::dentry {
+        // SAFETY: By the type invariant, the path is valid, and nobody writes to it.
+        unsafe { (*self.as_ptr()).dentry }
+    }
+
+    /// The super block of the file system that the path leads to.
+    #[inline]
+    pub fn super_block(&self) -> &SuperBlock {
+        // SAFETY: By the type invariant, the dentry is referenced, and a dentry's super block lives
+        // as long as the dentry; `d_sb` never changes.
+        unsafe { SuperBlock::from_ptr((*self.dentry()).d_sb) }
+    }
+
+    /// Whether the path leads to the root directory of its file system.
+    #[inline]
+    pub fn is_root(&self) -> bool {
+        ptr::eq(self.dentry(), self.super_block().root())
+    }
+
+    /// Checks that the current task may access what the path leads to.
+    ///
+    /// `mask` is made of `MAY_*`. The result is that of `path_permission`: `EACCES` as a rule.
+    #[inline]
+    pub fn permission(&self, mask: c_int) -> Result {
+        // SAFETY: By the type invariant, the path is valid.
+        to_result(unsafe { bindings::path_permission(self.as_ptr(), mask) })
+    }
+}
+
+impl LocalFile {
+    /// The path that the file was opened by.
+    #[inline]
+    pub fn path(&self) -> &Path {
+        // SAFETY: `f_path` is set before a file is reachable and never changes; it holds its
+        // references as long as the file lives. The cast is that of a transparent type.
+        unsafe { &*(&raw const (*self.as_ptr()).__bindgen_anon_1.f_path).cast() }
+    }
+}

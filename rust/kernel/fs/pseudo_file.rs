@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pseudo files: open files without a name in any directory, each standing for a kernel object.
+//!
+//! C header: [`include/linux/file.h`](srctree/include/linux/file.h) (`alloc_file_pseudo`).
+
+use super::{
+    file::{
+        FileDescriptorReservation,
+        LocalFile, //
+    },
+    inode::NewInode,
+    path::Path,
+    File, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        Result, //
+    },
+    ffi::{
+        c_int,
+        CStr, //
+    },
+    seq_file::SeqFile,
+    str::CStrExt as _,
+    sync::aref::ARef,
+    types::ForeignOwnable, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+/// What a kind of pseudo file can do. What is not here is left to the VFS.
+pub trait PseudoFileOperations: Sized {
+    /// The object that each file of this kind owns, in its `private_data`.
+    type Data: ForeignOwnable + Send + Sync;
+
+    /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`.
+    fn show_fdinfo(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, m: &SeqFile);
+}
+
+/// Wraps the kernel's `struct file_operations` for files of one kind.
+///
+/// Its address is the mark of the kind: a file whose `f_op` points here is a [`PseudoFile<T>`].
+#[repr(transparent)]
+pub struct FileOperations<T>(bindings::file_operations, PhantomData<T>);
+
+// SAFETY: The operations are never written to.
+unsafe impl<T> Sync for FileOperations<T> {}
+
+impl<T> FileOperations<T> {
+    #[inline]
+    pub(super) fn as_ptr(&'static self) -> *const bindings::file_operations {
+        &raw const self.0
+    }
+}
+
+impl<T: PseudoFileOperations> FileOperations<T> {
+    /// The table of operations for `T`.
+    ///
+    /// # Safety
+    ///
+    /// Other code that makes files with this table must put what `T::Data` makes of itself by
+    /// `into_foreign` into their `private_data`, or leave it null.
+    pub const unsafe fn new() -> Self {
+        Self(
+            bindings::file_operations {
+                release: Some(Self::release),
+                show_fdinfo: Some(Self::show_fdinfo),
+                ..pin_init::zeroed()
+            },
+            PhantomData,
+        )
+    }
+
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: This is the last use of the file, and its `private_data` is null (no object was
+        // put in) or came from `into_foreign`.
+        drop(unsafe { T::Data::try_from_foreign((*file).private_data) });
+        0
+    }
+
+    unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: Only an installed file has an fdinfo, and `publish` put the object in before it
+        // installed it; the caller holds the file for the duration of the call.
+        let data = unsafe { T::Data::borrow((*file).private_data) };
+        // SAFETY: The caller passes a seq file that only this call uses.
+        T::show_fdinfo(data, unsafe { SeqFile::from_raw(m) });
+    }
+}
+
+/// A pseudo file that is not in any descriptor table yet, and does not have its object yet.
+///
+/// # Invariants
+///
+/// `file` was made with `FileOperations<T>`, its `private_data` is null, and nobody else can reach
+/// it.
+pub struct PseudoFile<T> {
+    file: ARef<File>,
+    _kind: PhantomData<T>,
+}
+
+impl<T: PseudoFileOperations> PseudoFile<T> {
+    /// Makes a file from `inode`, on the mount of `path`.
+    ///
+    /// `name` is what `/proc/<pid>/fd` shows. `flags` are those of `open(2)`. Fails with `ENOMEM`,
+    /// and with `ENFILE` when the system has too many open files; the inode is given back then.
+    #[inline]
+    pub fn new(
+        inode: NewInode,
+        path: &Path,
+        name: &'static CStr,
+        flags: u32,
+        operations: &'static FileOperations<T>,
+    ) -> Result<Self> {
+        // SAFETY: All arguments are valid. The call takes its own references to mount and
+        // operations, and takes over that of the inode only when it succeeds.
+        let file = from_err_ptr(unsafe {
+            bindings::alloc_file_pseudo(
+                inode.as_ptr(),
+                path.mnt(),
+                name.as_char_ptr(),
+                flags as c_int,
+                operations.as_ptr(),
+            )
+        })?;
+        inode.into_raw();
+        // SAFETY: The file is valid, and its one reference is ours. It has no position in use.
+        let file = unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) };
+        // INVARIANT: The file is new, made with `FileOperations<T>`; `alloc_file_pseudo` leaves its
+        // `private_data` null.
+        Ok(Self {
+            file,
+            _kind: PhantomData,
+        })
+    }
+
+    /// Gives the file its object, and the reserved descriptor the file. Returns the descriptor.
+    #[inline]
+    pub fn publish(self, fd: FileDescriptorReservation, data: T::Data) -> u32 {
+        // SAFETY: By the type invariant, nobody else can reach the file.
+        unsafe { (*self.file.as_ptr()).private_data = data.into_foreign() };
+        let number = fd.reserved_fd();
+        fd.fd_install(self.file);
+        number
+    }
+}
+
+impl LocalFile {
+    /// The object of this file, if the file is of the kind that `operations` marks.
+    #[inline]
+    pub fn pseudo_file_data<T: PseudoFileOperations>(
+        &self,
+        operations: &'static FileOperations<T>,
+    ) -> Option<<T::Data as ForeignOwnable>::Borrowed<'_>> {
+        // SAFETY: The file is valid, and `f_op` of an open file does not change.
+        let f_op = unsafe { (*self.as_ptr()).f_op };
+        // SAFETY: A file with these operations that can be found has its object since `publish`,
+        // and keeps it as long as it lives.
+        ptr::eq(f_op, operations.as_ptr())
+            .then(|| unsafe { T::Data::borrow((*self.as_ptr()).private_data) })
+    }
+}

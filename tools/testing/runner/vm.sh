@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# vm.sh [rust|c]: boots that kernel under QEMU and runs CMD in it as root; without CMD, an interactive shell.
+# The guest's root is the toolchain root, read-only with a layer in memory over it: what a guest writes is gone with
+# it, but for DIR, which it shares with the host.
+#   CMD           the command; its output and exit status are passed on
+#   DIR           a directory shared with the guest at its own path
+#   CPUS, MEMORY  of the guest (2, 2G)
+#   TIMEOUT       seconds after which a guest with a CMD is taken for hanging (900)
+#   ACCEL         kvm or tcg; by default KVM if a trial boot with it worked
+#   QEMU_OPTS, KERNEL_ARGS   passed on
+
+. "$(dirname "$0")/common.sh"
+kernel=${1:-rust}
+need_root "Booting a guest"
+image=$("$RUNNER/kernel.sh" "$kernel" | tail -n 1)
+console=$LOGS/console-$kernel.$$.log
+if [ -n "${DIR:-}" ]; then
+	[ -d "$DIR" ] || die "DIR=$DIR is not a directory; it is shared with the guest, so it must exist."
+	DIR=$(realpath "$DIR")
+	export SHARE=$DIR
+fi
+
+# boot ACCEL SECONDS SCRIPT: SCRIPT is empty for a shell.
+boot() {
+	local accel=$1 seconds=$2 script=$3 options=()
+	[ "$accel" = kvm ] || options+=(--disable-kvm)
+	[ -z "${DIR:-}" ] || options+=(--rwdir "$DIR")
+	[ -z "$script" ] || options+=(--exec "exec bash $script")
+	local chardev="-chardev file,id=klog,path=$console -serial chardev:klog"
+	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
+	cd /
+	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --force-9p \
+		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root --overlay-rwdir /work \
+		--append "console=ttyS1 ignore_loglevel ${KERNEL_ARGS:-}" \
+		--qemu-opts="$chardev ${QEMU_OPTS:-}" "${options[@]}"
+}
+
+# KVM is what boots a guest, not what has a device node: ask by booting, once for this host.
+choose_accel() {
+	case ${ACCEL:-} in
+	kvm | tcg) echo "$ACCEL" && return ;;
+	'') ;;
+	*) die "ACCEL=$ACCEL: it is one of kvm, tcg." ;;
+	esac
+	local host answer=$BUILD/accel
+	host="$(uname -n -r) $(cat /proc/sys/kernel/random/boot_id)"
+	if [ "$(tail -n 1 "$answer" 2>/dev/null)" != "$host" ]; then
+		local accel=tcg
+		if [ -w /dev/kvm ]; then
+			say "  trying KVM ..."
+			local trial=$LOGS/kvm-trial.sh
+			echo 'echo kvm-works' >"$trial"
+			if DIR='' QEMU_OPTS='' boot kvm 30 "$trial" </dev/null 2>"$LOGS/kvm.log" | grep -q kvm-works; then accel=kvm; fi
+		fi
+		[ "$accel" = kvm ] || say "  KVM does not run a guest here: using emulation"
+		printf '%s\n%s\n' "$accel" "$host" >"$answer"
+	fi
+	head -n 1 "$answer"
+}
+
+mkdir -p "$LOGS"
+# Consoles of guests that did what they were asked are of no further use.
+find "$LOGS" -name 'console-*.log' -mtime +1 -delete
+accel=$(choose_accel)
+
+if [ -z "${CMD:-}" ]; then
+	[ -t 0 ] || die "an interactive guest needs a terminal; to run a command, give CMD='...'."
+	boot "$accel" 0 ""
+	exit
+fi
+
+script=$BUILD/run/$$.sh
+mkdir -p "$BUILD/run"
+trap 'rm -f "$script"' EXIT
+{
+	printf 'cd %q\n' "${DIR:-/root}"
+	printf '%s\n' "$CMD"
+} >"$script"
+status=0
+# QEMU opens its standard output anew, which only a pipe survives.
+{ boot "$accel" "${TIMEOUT:-900}" "$script" </dev/null 2> >(cat >&2) | cat; } || status=$?
+case $status in
+124 | 137) what="did not end within ${TIMEOUT:-900} s (TIMEOUT=) and was stopped" ;;
+255) what="ended without an exit status (a panic, or the emulator failed)" ;;
+*)
+	rm -f "$console"
+	exit "$status"
+	;;
+esac
+say "error: the guest $what. The end of its console ($console):"
+tail -n 30 "$console" 2>/dev/null | sed 's/^/  | /' >&2
+exit "$status"
