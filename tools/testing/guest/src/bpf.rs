@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands of `bpf()` under test, each with the arguments that the tests vary.
+//!
+//! `token` is `BPF_F_TOKEN_FD` with that descriptor number, which need not be one of a token.
+
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+
+use crate::sys;
+use crate::sys::Attr;
+use crate::sys::Command;
+
+pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
+
+/// `struct bpf_token_info`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masks {
+    pub cmds: u64,
+    pub maps: u64,
+    pub progs: u64,
+    pub attachs: u64,
+}
+
+pub fn token_create(bpffs: &impl AsRawFd) -> Result<OwnedFd, Errno> {
+    sys::token_create(&token_create_attr(0, bpffs.as_raw_fd()))
+}
+
+/// The `token_create` part of `union bpf_attr`.
+pub fn token_create_attr(flags: u32, bpffs: RawFd) -> [u8; 8] {
+    let mut attr = [0; 8];
+    attr[..4].copy_from_slice(&flags.to_ne_bytes());
+    attr[4..].copy_from_slice(&bpffs.to_ne_bytes());
+    attr
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+    map_ifindex: u32,
+    btf_fd: u32,
+    btf_key_type_id: u32,
+    btf_value_type_id: u32,
+    btf_vmlinux_value_type_id: u32,
+    map_extra: u64,
+    value_type_btf_obj_fd: i32,
+    map_token_fd: i32,
+}
+
+// SAFETY: Integers without padding, no address.
+unsafe impl Attr for MapCreateAttr {}
+
+#[derive(Clone, Copy)]
+pub enum MapType {
+    Hash = 1,
+    Array = 2,
+    Devmap = 14,
+    Stack = 23,
+    Ringbuf = 27,
+}
+
+pub fn map_create(map_type: MapType, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let (map_flags, map_token_fd) = token_arguments(token);
+    map_create_with(map_type, map_flags, map_token_fd)
+}
+
+pub fn map_create_with(
+    map_type: MapType,
+    map_flags: u32,
+    map_token_fd: RawFd,
+) -> Result<OwnedFd, Errno> {
+    let (key_size, value_size, max_entries) = match map_type {
+        MapType::Ringbuf => (0, 0, 4096),
+        MapType::Stack => (0, 4, 1),
+        MapType::Hash | MapType::Array | MapType::Devmap => (4, 4, 1),
+    };
+    let mut attr = MapCreateAttr {
+        map_type: map_type as u32,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags,
+        map_token_fd,
+        ..MapCreateAttr::default()
+    };
+    sys::bpf_fd(Command::MapCreate, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
+    attach_prog_fd: u32,
+    core_relo_cnt: u32,
+    fd_array: u64,
+    core_relos: u64,
+    core_relo_rec_size: u32,
+    log_true_size: u32,
+    prog_token_fd: i32,
+    fd_array_cnt: u32,
+}
+
+// SAFETY: Integers without padding; `prog_load` borrows what the addresses name beyond the call, and the
+// kernel only reads it.
+unsafe impl Attr for ProgLoadAttr {}
+
+#[derive(Clone, Copy)]
+pub enum ProgType {
+    SocketFilter = 1,
+    Kprobe = 2,
+    SchedCls = 3,
+    Xdp = 6,
+    Lsm = 29,
+}
+
+#[derive(Clone, Copy)]
+pub enum AttachType {
+    CgroupInetIngress = 0,
+    LsmMac = 27,
+    Xdp = 37,
+}
+
+/// A program to load.
+pub struct Prog<'a> {
+    pub prog_type: ProgType,
+    pub attach_type: AttachType,
+    pub attach_btf_id: u32,
+    pub insns: &'a [u64],
+}
+
+pub fn prog_load(prog: &Prog<'_>, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let (prog_flags, prog_token_fd) = token_arguments(token);
+    let mut attr = ProgLoadAttr {
+        prog_type: prog.prog_type as u32,
+        insn_cnt: prog.insns.len() as u32,
+        insns: prog.insns.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        prog_flags,
+        expected_attach_type: prog.attach_type as u32,
+        attach_btf_id: prog.attach_btf_id,
+        prog_token_fd,
+        ..ProgLoadAttr::default()
+    };
+    sys::bpf_fd(Command::ProgLoad, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawTracepointAttr {
+    name: u64,
+    prog_fd: u32,
+    _zero: u32,
+    cookie: u64,
+}
+
+// SAFETY: Integers without padding, and no address is set.
+unsafe impl Attr for RawTracepointAttr {}
+
+/// Attaches an LSM program to the hook it was loaded for.
+pub fn attach(prog: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut attr = RawTracepointAttr {
+        prog_fd: prog.as_raw_fd() as u32,
+        ..RawTracepointAttr::default()
+    };
+    sys::bpf_fd(Command::RawTracepointOpen, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BtfLoadAttr {
+    btf: u64,
+    btf_log_buf: u64,
+    btf_size: u32,
+    btf_log_size: u32,
+    btf_log_level: u32,
+    btf_log_true_size: u32,
+    btf_flags: u32,
+    btf_token_fd: i32,
+}
+
+// SAFETY: Integers without padding; `btf_load` borrows the BTF beyond the call, and the kernel only reads it.
+unsafe impl Attr for BtfLoadAttr {}
+
+pub fn btf_load(btf: &[u8], token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let (btf_flags, btf_token_fd) = token_arguments(token);
+    let mut attr = BtfLoadAttr {
+        btf: btf.as_ptr() as u64,
+        btf_size: btf.len() as u32,
+        btf_flags,
+        btf_token_fd,
+        ..BtfLoadAttr::default()
+    };
+    sys::bpf_fd(Command::BtfLoad, &mut attr)
+}
+
+#[repr(C)]
+struct GetFdByIdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+    fd_by_id_token_fd: i32,
+}
+
+// SAFETY: Integers without padding, no address.
+unsafe impl Attr for GetFdByIdAttr {}
+
+pub fn btf_get_fd_by_id(id: u32, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let (open_flags, fd_by_id_token_fd) = token_arguments(token);
+    let mut attr = GetFdByIdAttr {
+        id,
+        next_id: 0,
+        open_flags,
+        fd_by_id_token_fd,
+    };
+    sys::bpf_fd(Command::BtfGetFdById, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ObjAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+    path_fd: i32,
+    _zero: u32,
+}
+
+// SAFETY: Integers without padding; `obj_pin` borrows the path beyond the call, and the kernel only reads it.
+unsafe impl Attr for ObjAttr {}
+
+/// Pins `object` at `path` below the directory `dir`.
+pub fn obj_pin(object: &OwnedFd, dir: &OwnedFd, path: &std::ffi::CStr) -> Result<(), Errno> {
+    const BPF_F_PATH_FD: u32 = 1 << 14;
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: object.as_raw_fd() as u32,
+        file_flags: BPF_F_PATH_FD,
+        path_fd: dir.as_raw_fd(),
+        _zero: 0,
+    };
+    sys::bpf(Command::ObjPin, &mut attr)
+}
+
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+// SAFETY: Integers without padding; the kernel writes `info_len` bytes at `info` at most, which are a buffer
+// that both makers of this type borrow mutably, or at address 0, where nothing is.
+unsafe impl Attr for InfoAttr {}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` with a buffer: gives the length that the kernel reports.
+pub fn info_by_fd(fd: &impl AsRawFd, info: &mut [u8]) -> Result<usize, Errno> {
+    let mut attr = InfoAttr {
+        bpf_fd: fd.as_raw_fd() as u32,
+        info_len: info.len() as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    sys::bpf(Command::ObjGetInfoByFd, &mut attr)?;
+    Ok(attr.info_len as usize)
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` with `len` bytes at address 0.
+pub fn info_by_fd_at_null(fd: &impl AsRawFd, len: u32) -> Result<usize, Errno> {
+    let mut attr = InfoAttr {
+        bpf_fd: fd.as_raw_fd() as u32,
+        info_len: len,
+        info: 0,
+    };
+    sys::bpf(Command::ObjGetInfoByFd, &mut attr)?;
+    Ok(attr.info_len as usize)
+}
+
+/// What a token allows.
+pub fn masks(token: &OwnedFd) -> Masks {
+    let mut info = [0; 32];
+    let len = info_by_fd(token, &mut info).expect("a token has an info");
+    assert_eq!(len, info.len(), "length of struct bpf_token_info");
+    let mask = |index: usize| {
+        let bytes = info[8 * index..][..8].try_into().expect("eight bytes");
+        u64::from_ne_bytes(bytes)
+    };
+    Masks {
+        cmds: mask(0),
+        maps: mask(1),
+        progs: mask(2),
+        attachs: mask(3),
+    }
+}
+
+/// The id in a `struct bpf_btf_info`.
+pub fn btf_id(btf: &OwnedFd) -> u32 {
+    let mut info = [0; 32];
+    info_by_fd(btf, &mut info).expect("a BTF object has an info");
+    u32::from_ne_bytes(info[12..16].try_into().expect("four bytes"))
+}
+
+fn token_arguments(token: Option<RawFd>) -> (u32, RawFd) {
+    token.map_or((0, 0), |token| (BPF_F_TOKEN_FD, token))
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the running kernel's BTF says.
+
+use libbpf_rs::btf::types::Enum;
+use libbpf_rs::btf::types::Func;
+use libbpf_rs::btf::Btf;
+
+fn vmlinux() -> Btf<'static> {
+    Btf::from_vmlinux().expect("BTF of the kernel")
+}
+
+/// The id of a function's type.
+pub fn function(name: &str) -> u32 {
+    let btf = vmlinux();
+    let function: Func<'_> = btf
+        .type_by_name(name)
+        .unwrap_or_else(|| panic!("the kernel's BTF has no function {name}"));
+    function.type_id().into()
+}
+
+/// The value of an enumerator.
+pub fn enumerator(type_name: &str, name: &str) -> i64 {
+    let btf = vmlinux();
+    let of_enum: Enum<'_> = btf
+        .type_by_name(type_name)
+        .unwrap_or_else(|| panic!("the kernel's BTF has no enum {type_name}"));
+    let found = of_enum
+        .iter()
+        .find(|member| member.name.is_some_and(|found| found == name))
+        .unwrap_or_else(|| panic!("enum {type_name} has no {name}"));
+    found.value
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two sides of delegation, as a container manager such as systemd sets it up.
+//!
+//! The container, in a user and a mount namespace of its own, opens a BPF FS context and hands it to the
+//! manager. The manager, root in the initial user namespace, sets the `delegate_*` options and creates the
+//! instance, which the container then mounts.
+
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::CWD;
+use rustix::mount;
+use rustix::mount::FsMountFlags;
+use rustix::mount::FsOpenFlags;
+use rustix::mount::MountAttrFlags;
+use rustix::mount::MountPropagationFlags;
+use rustix::process::DumpableBehavior;
+use rustix::process::Gid;
+use rustix::process::Pid;
+use rustix::process::Uid;
+use rustix::thread::UnshareFlags;
+
+use crate::bpf;
+use crate::process::Child;
+use crate::process::Link;
+use crate::sys;
+
+/// Where the ids of a container start outside of it, and how many they are.
+const SUBORDINATE_IDS: (u32, u32) = (100_000, 65_536);
+
+/// What an instance of BPF FS delegates. An option with no value is not given at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Delegation<'a> {
+    pub cmds: &'a str,
+    pub maps: &'a str,
+    pub progs: &'a str,
+    pub attachs: &'a str,
+}
+
+impl Delegation<'_> {
+    pub const NOTHING: Self = Self::of("", "", "", "");
+    pub const ANY: Self = Self::of("any", "any", "any", "any");
+}
+
+impl<'a> Delegation<'a> {
+    pub const fn of(cmds: &'a str, maps: &'a str, progs: &'a str, attachs: &'a str) -> Self {
+        Self {
+            cmds,
+            maps,
+            progs,
+            attachs,
+        }
+    }
+
+    fn options(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
+        [
+            ("delegate_cmds", self.cmds),
+            ("delegate_maps", self.maps),
+            ("delegate_progs", self.progs),
+            ("delegate_attachs", self.attachs),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+    }
+}
+
+/// A mounted file system: the mount and its root directory.
+pub struct Instance {
+    pub mount: OwnedFd,
+    pub root: OwnedFd,
+}
+
+impl Instance {
+    /// Mounts `fs` in the user namespace of the calling process, which must be allowed to delegate.
+    pub fn new(fs: &str, delegation: &Delegation<'_>) -> Self {
+        let context = open_context(fs);
+        configure(&context, delegation);
+        Self::of_context(&context)
+    }
+
+    fn of_context(context: &OwnedFd) -> Self {
+        let mount = mount::fsmount(
+            context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )
+        .expect("fsmount");
+        let root = open_directory(&mount, ".");
+        Self { mount, root }
+    }
+
+    pub fn token(&self) -> OwnedFd {
+        bpf::token_create(&self.root).expect("this instance gives tokens")
+    }
+}
+
+/// Opens a directory in the way `BPF_TOKEN_CREATE` takes one.
+pub fn open_directory(at: &OwnedFd, path: &str) -> OwnedFd {
+    rustix::fs::openat(
+        at,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .expect("a directory that can be opened")
+}
+
+fn open_context(fs: &str) -> OwnedFd {
+    mount::fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).expect("fsopen")
+}
+
+fn configure(context: &OwnedFd, delegation: &Delegation<'_>) {
+    for (option, value) in delegation.options() {
+        mount::fsconfig_set_string(context, option, value)
+            .unwrap_or_else(|errno| panic!("{option}={value}: {errno}"));
+    }
+    mount::fsconfig_create(context).expect("FSCONFIG_CMD_CREATE");
+}
+
+/// Runs `inside` in a container with an instance of BPF FS that delegates.
+pub fn run(delegation: &Delegation<'_>, inside: impl FnOnce(Instance)) {
+    run_with(delegation, |instance, _| inside(instance), |_| ());
+}
+
+/// Runs `inside` in a container, and `outside` in the manager at the same time.
+///
+/// Both ends of the link are closed when their side is done, so neither side waits for one that has failed.
+pub fn run_with<T>(
+    delegation: &Delegation<'_>,
+    inside: impl FnOnce(Instance, Link),
+    outside: impl FnOnce(Link) -> T,
+) -> T {
+    run_on("bpf", delegation, inside, outside)
+}
+
+/// The same with an instance of any file system that a user namespace may mount.
+pub fn run_on<T>(
+    fs: &str,
+    delegation: &Delegation<'_>,
+    inside: impl FnOnce(Instance, Link),
+    outside: impl FnOnce(Link) -> T,
+) -> T {
+    let (manager, container) = Link::pair();
+    let mut ends = Some((manager, container));
+    let child = Child::spawn(|| {
+        let (_, link) = ends.take().expect("the child's copy");
+        enter(&link);
+        let context = open_context(fs);
+        link.send_fd(&context);
+        link.wait();
+        let instance = Instance::of_context(&context);
+        // The context would keep the super block after the unmount.
+        drop(context);
+        inside(instance, link);
+    });
+
+    let (link, _) = ends.take().expect("the parent's copy");
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        link.wait();
+        map_ids(child.pid());
+        link.signal();
+        configure(&link.recv_fd(), delegation);
+        link.signal();
+        outside(link)
+    }));
+    // What went wrong inside is the cause of a link hung up outside, so it is told first.
+    child.join();
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Makes the calling process root of a new user namespace, with mounts of its own.
+fn enter(link: &Link) {
+    sys::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).expect("unshare");
+    link.signal();
+    link.wait();
+
+    rustix::thread::set_thread_groups(&[]).expect("setgroups");
+    let (gid, uid) = (Gid::ROOT, Uid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).expect("setresgid");
+    rustix::thread::set_thread_res_uid(uid, uid, uid).expect("setresuid");
+    // The change of ids has given /proc/self to the global root.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).expect("PR_SET_DUMPABLE");
+
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount::mount_change("/", private).expect("private mounts");
+}
+
+fn map_ids(pid: Pid) {
+    let (first, count) = SUBORDINATE_IDS;
+    for map in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{}/{map}", pid.as_raw_nonzero());
+        std::fs::write(&path, format!("0 {first} {count}"))
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+}
+
+/// Mounts a tmpfs of the container's own at /tmp, and the instance in a directory there.
+pub fn attach(instance: &Instance) -> &'static str {
+    const PATH: &str = "/tmp/bpf";
+    let none: Option<&std::ffi::CStr> = None;
+    mount::mount("tmpfs", "/tmp", "tmpfs", mount::MountFlags::empty(), none).expect("tmpfs");
+    rustix::fs::mkdirat(CWD, PATH, Mode::RWXU).expect("mkdir");
+    let flags = mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    mount::move_mount(&instance.mount, "", CWD, PATH, flags).expect("move_mount");
+    PATH
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The few BPF instructions that the programs of these tests are made of: `struct bpf_insn` of
+//! include/uapi/linux/bpf.h as a number, for a little-endian machine.
+
+const fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
+    let off = (off as u16).to_le_bytes();
+    let imm = imm.to_le_bytes();
+    u64::from_le_bytes([
+        code,
+        (src << 4) | dst,
+        off[0],
+        off[1],
+        imm[0],
+        imm[1],
+        imm[2],
+        imm[3],
+    ])
+}
+
+/// `dst = imm`
+pub const fn mov_imm(dst: u8, imm: i32) -> u64 {
+    insn(0xb7, dst, 0, 0, imm)
+}
+
+/// `dst = *(u64 *)(src + off)`
+pub const fn load_u64(dst: u8, src: u8, off: i16) -> u64 {
+    insn(0x79, dst, src, off, 0)
+}
+
+/// `if ((u32)dst == imm) goto +off`
+pub const fn jump_if_equal_u32(dst: u8, imm: i32, off: i16) -> u64 {
+    insn(0x16, dst, 0, off, imm)
+}
+
+pub const fn exit() -> u64 {
+    insn(0x95, 0, 0, 0, 0)
+}
+
+/// A program that returns 0.
+pub const RETURN_0: [u64; 2] = [mov_imm(0, 0), exit()];

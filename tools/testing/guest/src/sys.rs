@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The system calls that rustix has not: all the unsafe code of these tests.
+
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+/// The commands of `bpf()` in use here: `enum bpf_cmd` of include/uapi/linux/bpf.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Command {
+    MapCreate = 0,
+    ProgLoad = 5,
+    ObjPin = 6,
+    ObjGetInfoByFd = 15,
+    RawTracepointOpen = 17,
+    BtfLoad = 18,
+    BtfGetFdById = 19,
+    TokenCreate = 36,
+}
+
+/// One command's part of `union bpf_attr`.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, made of integers without padding, and whatever the kernel reads or writes through
+/// an address in it stays valid for as long as the value is borrowed.
+pub unsafe trait Attr {}
+
+fn last_error() -> Errno {
+    let error = std::io::Error::last_os_error();
+    Errno::from_io_error(&error).expect("a failed system call sets errno")
+}
+
+fn bpf_raw(command: Command, attr: *mut libc::c_void, size: usize) -> Result<i32, Errno> {
+    // SAFETY: The kernel checks every address given to it; that nothing of ours is overwritten which Rust
+    // relies on is up to the two callers.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command as i32, attr, size) };
+    i32::try_from(result)
+        .ok()
+        .filter(|result| *result >= 0)
+        .ok_or_else(last_error)
+}
+
+/// Calls `bpf()` for a command that returns 0.
+pub fn bpf<T: Attr>(command: Command, attr: &mut T) -> Result<(), Errno> {
+    bpf_raw(command, std::ptr::from_mut(attr).cast(), size_of::<T>()).map(drop)
+}
+
+/// Calls `bpf()` for a command that returns a new descriptor.
+pub fn bpf_fd<T: Attr>(command: Command, attr: &mut T) -> Result<OwnedFd, Errno> {
+    let fd = bpf_raw(command, std::ptr::from_mut(attr).cast(), size_of::<T>())?;
+    // SAFETY: The kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_TOKEN_CREATE` with any bytes for an attr: it holds no address, and the kernel only reads it.
+pub fn token_create(attr: &[u8]) -> Result<OwnedFd, Errno> {
+    let fd = bpf_raw(
+        Command::TokenCreate,
+        attr.as_ptr().cast_mut().cast(),
+        attr.len(),
+    )?;
+    // SAFETY: The kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_TOKEN_CREATE` with an attr at address 0, where nothing is.
+pub fn token_create_at_null(len: usize) -> Result<(), Errno> {
+    bpf_raw(Command::TokenCreate, std::ptr::null_mut(), len).map(drop)
+}
+
+/// Tries to map one page of `fd`, shared; a mapping that succeeds is undone at once.
+pub fn mmap(fd: RawFd) -> Result<(), Errno> {
+    const PAGE: usize = 4096;
+    // SAFETY: Without MAP_FIXED the mapping replaces nothing.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(last_error());
+    }
+    // SAFETY: This is the mapping just made, and nothing refers to it.
+    unsafe { libc::munmap(address, PAGE) };
+    Ok(())
+}
+
+/// Moves the calling process to new namespaces.
+pub fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: The descriptor table is never among the namespaces asked for, so no descriptor that Rust owns
+    // comes to mean something else.
+    unsafe { rustix::thread::unshare_unsafe(namespaces & !UnshareFlags::FILES) }
+}
+
+/// Makes a child process, which sees `None` and must end by [`exit`].
+pub fn fork() -> Result<Option<Pid>, Errno> {
+    assert_eq!(
+        std::fs::read_dir("/proc/self/task")
+            .expect("/proc is mounted")
+            .count(),
+        1,
+        "only a process of one thread can be forked and go on running Rust"
+    );
+    // SAFETY: There is no other thread whose locks the child could find held.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Ends a child process, without what the parent has registered for its own end.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: Ends the process; there is nothing that could be used after it.
+    unsafe { libc::_exit(status) }
+}
