@@ -12,14 +12,20 @@ mod delegation;
 mod mask;
 mod mount;
 mod names;
+mod parse;
 mod token;
 
 use crate::token::Token;
 use kernel::{
     bindings,
     capability::Capability,
-    ffi::c_int,
+    ffi::{
+        c_char,
+        c_int, //
+    },
+    fs_context::FsContext,
     prelude::*,
+    seq_file::SeqFile,
     sync::aref::ARef, //
 };
 
@@ -147,4 +153,45 @@ pub unsafe extern "C" fn bpf_token_allow_prog_type(
     // SAFETY: By the requirements of this function.
     unsafe { Token::from_ptr(token) }
         .is_some_and(|token| token.allowed().prog_type(prog_type, attach_type))
+}
+
+/// Takes one delegation option of a BPF FS: `which` is 0 for `delegate_cmds`, 1 for
+/// `delegate_maps`, 2 for `delegate_progs`, 3 for `delegate_attachs`.
+///
+/// Returns 0, `EINVAL`, `ERANGE` or `EPERM`, with the reason in the log of `fc`.
+///
+/// # Safety
+///
+/// `fc` must be a context of the BPF file system that is being configured, and `value` a string.
+#[export]
+pub unsafe extern "C" fn bpf_delegation_parse(
+    fc: *mut bindings::fs_context,
+    which: u32,
+    value: *const c_char,
+) -> c_int {
+    // SAFETY: By the requirements of this function; `s_fs_info` of such a context is its
+    // `struct bpf_mount_opts`, which nobody else uses while it is being configured.
+    let (fc, delegation, value) = unsafe {
+        let opts = mount::from_opts((*fc).s_fs_info.cast());
+        (FsContext::from_ptr(fc), &mut *opts, CStr::from_char_ptr(value))
+    };
+    match mount::parse_option(fc, delegation, which, value) {
+        Ok(()) => 0,
+        Err(err) => err.to_errno(),
+    }
+}
+
+/// Shows the delegation options of a BPF FS in `/proc/mounts` and its like.
+///
+/// # Safety
+///
+/// `m` must be valid and used by this thread only, and `opts` be the options of a BPF FS.
+#[export]
+pub unsafe extern "C" fn bpf_delegation_show(
+    m: *mut bindings::seq_file,
+    opts: *mut bindings::bpf_mount_opts,
+) {
+    // SAFETY: By the requirements of this function.
+    let (m, delegation) = unsafe { (SeqFile::from_raw(m), &*mount::from_opts(opts)) };
+    mount::show_options(m, delegation);
 }

@@ -3,12 +3,19 @@
 //! Typed sets of commands, map types, program types and attach types.
 
 use crate::names::Names;
-use core::marker::PhantomData;
+use core::{
+    fmt,
+    marker::PhantomData, //
+};
 
 /// What a [`Mask`] is a set of.
 pub(crate) trait Kind {
     /// The mount option that sets it.
     const OPTION: &'static str;
+    /// What one enumerator is, in words.
+    const NOUN: &'static str;
+    /// What C writes before the names of its enumerators.
+    const PREFIX: &'static str;
     /// The names of its enumerators.
     const NAMES: &'static Names;
 }
@@ -48,11 +55,9 @@ impl<K> PartialEq for Mask<K> {
 
 impl<K> Eq for Mask<K> {}
 
-impl<K> core::ops::BitOr for Mask<K> {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self::from_bits(self.bits | other.bits)
+impl<K> core::ops::BitOrAssign for Mask<K> {
+    fn bitor_assign(&mut self, other: Self) {
+        self.bits |= other.bits;
     }
 }
 
@@ -83,7 +88,7 @@ impl<K> Mask<K> {
 
 impl<K: Kind> Mask<K> {
     /// The bits that have an enumerator in this kernel.
-    pub(crate) const KNOWN: u64 = (1 << K::NAMES.len()) - 1;
+    const KNOWN: u64 = (1 << K::NAMES.len()) - 1;
 
     /// Whether the enumerator `value` is in the set. What is no enumerator is in no set.
     pub(crate) const fn contains(self, value: u32) -> bool {
@@ -93,5 +98,77 @@ impl<K: Kind> Mask<K> {
     /// Whether every enumerator of this kernel is in the set.
     pub(crate) const fn contains_all(self) -> bool {
         self.bits & Self::KNOWN == Self::KNOWN
+    }
+
+    /// What of the set this kernel knows.
+    pub(crate) const fn known(self) -> Self {
+        Self::from_bits(self.bits & Self::KNOWN)
+    }
+
+    /// The set in words, in the order of the enum.
+    pub(crate) fn parts(self) -> Parts<K> {
+        Parts {
+            rest: self,
+            all: self.contains_all(),
+        }
+    }
+}
+
+/// One word of a [`Mask`] in words.
+pub(crate) enum Part {
+    /// All that this kernel knows.
+    Any,
+    /// One enumerator.
+    Name(&'static str),
+    /// Bits that have no name.
+    Unnamed(u64),
+}
+
+/// The words of a [`Mask`].
+pub(crate) struct Parts<K> {
+    rest: Mask<K>,
+    all: bool,
+}
+
+impl<K: Kind> Iterator for Parts<K> {
+    type Item = Part;
+
+    #[inline]
+    fn next(&mut self) -> Option<Part> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        if self.all {
+            self.rest = Mask::EMPTY;
+            return Some(Part::Any);
+        }
+        let lowest = self.rest.bits.trailing_zeros();
+        if let Some(name) = K::NAMES.as_slice().get(lowest as usize) {
+            self.rest.bits &= self.rest.bits - 1;
+            Some(Part::Name(name))
+        } else {
+            Some(Part::Unnamed(core::mem::take(&mut self.rest.bits)))
+        }
+    }
+}
+
+/// Shows a set as a mount option that gives it: `any`, or names, then what has no name in
+/// hexadecimal; an empty set as `0x0`.
+impl<K: Kind> fmt::Display for Mask<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("0x0");
+        }
+        for (i, part) in self.parts().enumerate() {
+            if i > 0 {
+                f.write_str(":")?;
+            }
+            match part {
+                Part::Any => f.write_str("any")?,
+                Part::Name(name) => f.write_str(name)?,
+                Part::Unnamed(bits) => write!(f, "{bits:#x}")?,
+            }
+        }
+        Ok(())
     }
 }

@@ -56,17 +56,19 @@ impl Names {
     }
 }
 
-/// Implements [`Kind`] for an enum: its mount option, the prefix that C has before each name here,
-/// the enumerator behind the last, the names in the order of the enum, and the further names.
+/// Implements [`Kind`] for an enum: its mount option, a noun, the prefix that C has before each name
+/// here, the enumerator behind the last, the names in the order of the enum, and the further names.
 macro_rules! kind {
     (
-        $kind:ident: $option:literal, $enum:ident, $prefix:ident, $max:ident,
+        $kind:ident: $option:literal, $noun:literal, $enum:ident, $prefix:ident, $max:ident,
         [$($name:ident),* $(,)?],
         aliases [$($alias:ident),* $(,)?]
     ) => {
         paste! {
             impl Kind for $kind {
                 const OPTION: &'static str = $option;
+                const NOUN: &'static str = $noun;
+                const PREFIX: &'static str = stringify!($prefix);
                 const NAMES: &'static Names = &Names {
                     by_value: &[$(stringify!($name)),*],
                     aliases: &[
@@ -106,7 +108,7 @@ macro_rules! kind {
 }
 
 kind! {
-    Cmd: "delegate_cmds", bpf_cmd, BPF_, __MAX_BPF_CMD,
+    Cmd: "delegate_cmds", "bpf() command", bpf_cmd, BPF_, __MAX_BPF_CMD,
     [
         map_create, map_lookup_elem, map_update_elem, map_delete_elem, map_get_next_key, prog_load,
         obj_pin, obj_get, prog_attach, prog_detach, prog_test_run, prog_get_next_id,
@@ -121,7 +123,7 @@ kind! {
 }
 
 kind! {
-    MapType: "delegate_maps", bpf_map_type, BPF_MAP_TYPE_, __MAX_BPF_MAP_TYPE,
+    MapType: "delegate_maps", "map type", bpf_map_type, BPF_MAP_TYPE_, __MAX_BPF_MAP_TYPE,
     [
         unspec, hash, array, prog_array, perf_event_array, percpu_hash, percpu_array, stack_trace,
         cgroup_array, lru_hash, lru_percpu_hash, lpm_trie, array_of_maps, hash_of_maps, devmap,
@@ -134,7 +136,7 @@ kind! {
 }
 
 kind! {
-    ProgType: "delegate_progs", bpf_prog_type, BPF_PROG_TYPE_, __MAX_BPF_PROG_TYPE,
+    ProgType: "delegate_progs", "program type", bpf_prog_type, BPF_PROG_TYPE_, __MAX_BPF_PROG_TYPE,
     [
         unspec, socket_filter, kprobe, sched_cls, sched_act, tracepoint, xdp, perf_event,
         cgroup_skb, cgroup_sock, lwt_in, lwt_out, lwt_xmit, sock_ops, sk_skb, cgroup_device,
@@ -146,7 +148,7 @@ kind! {
 }
 
 kind! {
-    AttachType: "delegate_attachs", bpf_attach_type, BPF_, __MAX_BPF_ATTACH_TYPE,
+    AttachType: "delegate_attachs", "attach type", bpf_attach_type, BPF_, __MAX_BPF_ATTACH_TYPE,
     [
         cgroup_inet_ingress, cgroup_inet_egress, cgroup_inet_sock_create, cgroup_sock_ops,
         sk_skb_stream_parser, sk_skb_stream_verdict, cgroup_device, sk_msg_verdict,

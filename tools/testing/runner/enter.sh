@@ -40,7 +40,7 @@ done < <(compgen -e | grep -iE '^(https?_proxy|no_proxy|all_proxy|CARGO_(REGISTR
 
 # shellcheck disable=SC2016 # expanded inside the root
 exec chroot "$ROOT" env -i "${keep[@]}" \
-	PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PWD="$PWD" BUILD="$BUILD" \
+	PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 WORKDIR="$PWD" BUILD="$BUILD" \
 	CARGO_HOME="$BUILD/cargo" CARGO_TARGET_DIR="$BUILD/target" CARGO_TERM_COLOR=never \
 	CCACHE_DIR="$BUILD/ccache" CCACHE_BASEDIR="$BUILD" CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=6G \
-	bash -c 'cd "$PWD" 2>/dev/null || cd /; exec "$@"' bash "$@"
+	bash -c 'cd "$WORKDIR" 2>/dev/null || cd /; exec "$@"' bash "$@"

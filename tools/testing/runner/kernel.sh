@@ -1,41 +1,55 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh rust|c|off: builds that kernel; the last line of its output is the image's path.
+# kernel.sh rust|c: builds that kernel; the last line of its output is the path of its image.
 #   rust   our tree, CONFIG_BPF_TOKEN_RUST=y
 #   c      the untouched tree, the same configuration otherwise
-#   off    our tree with the option off (only the objects that our patches touch; see lint.sh)
+# For lint.sh, kernel.sh off|lint compiles a part and makes no image:
+#   off    our tree without the option and without Rust: the C files that our patches touch
+#   lint   our tree, with clippy in place of the compiler: the kernel crate and ours
 
 . "$(dirname "$0")/common.sh"
 kernel=${1:-rust}
+config=$RUNNER/../kernel.config
+kind=rust build=build-$kernel options=() targets=()
+
+fragment() { sed '/^# SPDX/d' "$config"; }
+
 case $kernel in
-rust | off) tree=$BUILD/linux-rust kind=rust ;;
-c) tree=$BUILD/linux-c kind=c ;;
+rust)
+	build=build targets=(bzImage)
+	fragment() { sed '/^# SPDX/d' "$config" && echo CONFIG_BPF_TOKEN_RUST=y; }
+	;;
+c) kind=c build=build targets=(bzImage) ;;
+off)
+	targets=(kernel/bpf/inode.o kernel/bpf/syscall.o kernel/bpf/token.o)
+	fragment() { sed '/^# SPDX/d; /RUST/d' "$config"; }
+	;;
+lint)
+	options=(CLIPPY=1) targets=(prepare kernel/bpf/token/)
+	fragment() { sed '/^# SPDX/d' "$config" && echo CONFIG_BPF_TOKEN_RUST=y; }
+	;;
 *) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c." ;;
 esac
-out=$tree/build
-[ "$kernel" != off ] || out=$tree/build-off
+tree=$BUILD/linux-$kind
+out=$tree/$build
 image=$out/arch/x86/boot/bzImage
-log=$LOGS/kernel-$kernel.log
-config=$RUNNER/../kernel.config
 
 "$RUNNER/toolchain.sh"
 
-# The image is what these inputs make, and nothing else; equal inputs need no second build.
+# The image is what these inputs make, and nothing else; equal inputs need no second build. The content of a tree of
+# the user's own is not among them, so with one, make decides.
 inputs() {
 	(
 		cd "$REPO"
-		echo "$kernel ${LINUX_SRC:-}"
-		[ -z "${LINUX_SRC:-}" ] || echo "always $RANDOM$RANDOM"
-		cat "$ROOT/.made-from" "$config"
+		echo "$kernel ${LINUX_SRC:+$LINUX_SRC $RANDOM$RANDOM}"
+		cat "$ROOT/.made-from" "$config" "$0"
 		if [ "$kind" = rust ]; then
-			for part in Kbuild Kconfig rust include Documentation patches; do
-				find "$part" -type f -print0 2>/dev/null | sort -z | xargs -0r sha256sum
-			done
+			find Kbuild Kconfig rust include Documentation patches -type f -print0 | sort -z | xargs -0 sha256sum
 		fi
 	) | sha256sum | cut -c 1-32
 }
 want=$(inputs)
-if [ "$(cat "$out/.image-of" 2>/dev/null)" = "$want" ] && [ -e "$image" ]; then
+if [ -e "$image" ] && [ "$(cat "$out/.image-of" 2>/dev/null)" = "$want" ]; then
 	echo "$image"
 	exit 0
 fi
@@ -44,40 +58,39 @@ fi
 lock "kernel-$kernel"
 
 kmake() {
-	in_root make -C "$tree" -s O="$(basename "$out")" LLVM=1 CC="ccache clang" HOSTCC=clang \
-		KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=token KBUILD_BUILD_HOST=token -j"$JOBS" "$@"
+	in_root make -C "$tree" -s O="$build" LLVM=1 CC="ccache clang" HOSTCC=clang \
+		KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=token KBUILD_BUILD_HOST=token -j"$JOBS" \
+		"${options[@]}" "$@"
 }
 
 configure() {
+	fragment >"$out/.fragment"
 	kmake tinyconfig
-	{
-		sed '/^#.*SPDX/d' "$config"
-		[ "$kernel" != rust ] || echo CONFIG_BPF_TOKEN_RUST=y
-	} >"$out/fragment"
-	(cd "$tree" && in_root scripts/kconfig/merge_config.sh -m -O "$out" "$out/.config" "$out/fragment")
+	(cd "$tree" && in_root scripts/kconfig/merge_config.sh -m -O "$out" "$out/.config" "$out/.fragment")
 	kmake olddefconfig
 	# What the fragment asks for and the tree does not give would be found out much later, and elsewhere.
 	local missing
-	missing=$(grep -E '^CONFIG_[A-Z0-9_]+=' "$out/fragment" | grep -vxFf "$out/.config" || true)
+	missing=$(grep -E '^CONFIG_[A-Z0-9_]+=' "$out/.fragment" | grep -vxFf "$out/.config" || true)
 	[ -z "$missing" ] || {
-		echo "not in the resulting configuration (a dependency is missing):"
+		echo "kernel.config asks for what the configuration does not have in the end (a dependency is missing):"
 		echo "$missing"
 		return 1
 	}
-	cp "$out/fragment" "$out/.fragment-used"
 }
 
 mkdir -p "$out"
 rm -f "$out/.image-of"
-fragment_now=$(cat "$config" "$tree/kernel/bpf/token/Kconfig" 2>/dev/null | sha256sum)
-if [ ! -e "$out/.config" ] || [ "$(cat "$out/.configured-from" 2>/dev/null)" != "$fragment_now" ]; then
-	step "configuring the $kernel kernel" "$LOGS/config-$kernel.log" configure
-	echo "$fragment_now" >"$out/.configured-from"
+configured=$(fragment | cat - "$tree/kernel/bpf/token/Kconfig" 2>/dev/null | sha256sum)
+if [ ! -e "$out/.config" ] || [ "$(cat "$out/.configured" 2>/dev/null)" != "$configured" ]; then
+	step "configuring the kernel ($kernel)" "$LOGS/config-$kernel.log" configure
+	echo "$configured" >"$out/.configured"
 fi
-if [ "$kernel" = off ]; then
-	step "compiling what the patches touch, option off" "$log" kmake "${OFF_TARGETS:?}"
-	exit 0
+if [ "$kernel" = lint ]; then
+	# A warning is told only when a file is compiled.
+	rm -f "$out"/kernel/bpf/token/*.o "$out"/rust/kernel.o
 fi
-step "building the $kernel kernel (from nothing: about 9 minutes)" "$log" kmake bzImage
-echo "$want" >"$out/.image-of"
-echo "$image"
+step "building the kernel ($kernel; from nothing, about 9 minutes)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
+if [ "${targets[*]}" = bzImage ]; then
+	echo "$want" >"$out/.image-of"
+	echo "$image"
+fi

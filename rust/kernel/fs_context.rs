@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File system contexts: what `fsopen(2)` makes, and `fsconfig(2)` configures.
+//!
+//! C header: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h).
+//!
+//! Reference: [`Documentation/filesystems/mount_api.rst`](srctree/Documentation/filesystems/mount_api.rst).
+
+use crate::{
+    bindings,
+    ffi::c_void,
+    fmt,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Wraps the kernel's `struct fs_context`.
+///
+/// # Invariants
+///
+/// The context is valid, and its `uapi_mutex` is held or it is reachable by this thread only.
+#[repr(transparent)]
+pub struct FsContext(Opaque<bindings::fs_context>);
+
+impl FsContext {
+    /// Creates a reference to an [`FsContext`] from a valid pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point at a context that satisfies the type invariants for `'a`.
+    #[inline]
+    pub unsafe fn from_ptr<'a>(ptr: *mut bindings::fs_context) -> &'a Self {
+        // SAFETY: The caller vouches for the pointer; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Logs why an option is refused, as C's `errorfc()` does.
+    ///
+    /// The reader of the `fsopen` descriptor gets the message, with the name of the file system
+    /// before it; for `mount(2)`, which has no such descriptor, it goes to the kernel's log.
+    #[cold]
+    pub fn error(&self, message: fmt::Arguments<'_>) {
+        let log = &raw const message;
+        // SAFETY: By the type invariant, the context and its log are this thread's. `%pA` takes a
+        // pointer to `Arguments`, which `message` is for the length of the call.
+        unsafe {
+            let plog = &(*self.0.get()).log;
+            bindings::logfc(
+                plog.log,
+                plog.prefix,
+                b'e',
+                c"%pA".as_char_ptr(),
+                log.cast::<c_void>(),
+            );
+        }
+    }
+}

@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# All that a machine can find wrong without running anything. Every check runs; the last line says which failed.
+
+. "$(dirname "$0")/common.sh"
+need_root "make lint"
+"$RUNNER/toolchain.sh"
+"$RUNNER/tree.sh" rust
+tree=$BUILD/linux-rust
+failed=()
+
+check() {
+	local name=$1
+	shift
+	step "$name" "$LOGS/lint-${name//[^a-z0-9]/-}.log" "$@" || failed+=("$name")
+}
+
+shell_scripts() {
+	cd "$REPO"
+	in_root shellcheck -x -P "$RUNNER" .ci/run tools/testing/runner/*.sh
+}
+
+# The kernel's own settings, for the crate and for what we add to the kernel crate.
+kernel_rustfmt() {
+	cd "$REPO"
+	local files
+	mapfile -t files < <(find rust -name '*.rs')
+	in_root rustfmt --check --edition 2021 --config-path "$tree/.rustfmt.toml" --config skip_children=true "${files[@]}"
+}
+
+patches() {
+	cd "$tree"
+	in_root scripts/checkpatch.pl --no-tree --strict --terse --no-signoff \
+		--ignore COMMIT_LOG_LONG_LINE,FILE_PATH_CHANGES,LONG_LINE,GIT_COMMIT_ID,FROM_SIGN_OFF_MISMATCH,NO_AUTHOR_SIGN_OFF \
+		"$REPO"/patches/*.patch
+}
+
+new_files() {
+	cd "$REPO"
+	local files
+	mapfile -t files < <(find include rust/helpers Kbuild Kconfig -type f)
+	in_root "$tree/scripts/checkpatch.pl" --root="$tree" --strict --terse --no-signoff -f "${files[@]}"
+}
+
+# clippy in place of the compiler tells the compiler's warnings too; those of upstream's own files are upstream's.
+clippy() {
+	"$RUNNER/kernel.sh" lint
+	local ours
+	ours=$(cd "$REPO" && find rust/kernel -name '*.rs' -printf '|%p')
+	! grep -E -B 8 -A 12 -- "--> \.\./(kernel/bpf/token/$ours):?" "$LOGS/kernel-lint.log"
+}
+
+option_off() { "$RUNNER/kernel.sh" off; }
+
+userspace() { cd "$REPO/tools" && in_root cargo fmt --check && "$RUNNER/cargo.sh" clippy --locked --all-targets -- -D warnings; }
+
+check "shellcheck" shell_scripts
+check "rustfmt (kernel)" kernel_rustfmt
+check "checkpatch of patches" patches
+check "checkpatch of new files" new_files
+check "clippy and warnings (kernel)" clippy
+check "the tree with the option off" option_off
+check "rustfmt and clippy (userspace)" userspace
+
+[ ${#failed[@]} = 0 ] || die "make lint failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
+say "make lint: clean"
