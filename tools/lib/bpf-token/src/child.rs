@@ -40,7 +40,6 @@ pub(crate) enum Step {
     Proc,
     Open,
     Send,
-    Create,
     Mount,
     Attach,
     Fds,
@@ -48,7 +47,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Manager, "wait for the manager"),
         (Self::Enter, "enter the namespaces"),
         (Self::Ids, "become root of the user namespace"),
@@ -56,7 +55,6 @@ impl Step {
         (Self::Proc, "mount /proc"),
         (Self::Open, "fsopen bpf"),
         (Self::Send, "send the fs context to the manager"),
-        (Self::Create, "create BPF FS"),
         (Self::Mount, "fsmount"),
         (Self::Attach, "mount BPF FS on its target"),
         (Self::Fds, "pass descriptors on"),
@@ -159,7 +157,6 @@ fn mount_bpffs(socket: BorrowedFd<'_>, target: &CString) -> std::result::Result<
     let context = context.map_err(at(Step::Open))?;
     handshake::send_context(socket, context.as_fd()).map_err(at(Step::Send))?;
     wait_for(socket, handshake::GRANTED).map_err(at(Step::Manager))?;
-    rustix::mount::fsconfig_create(&context).map_err(at(Step::Create))?;
     let mount = rustix::mount::fsmount(
         &context,
         FsMountFlags::FSMOUNT_CLOEXEC,

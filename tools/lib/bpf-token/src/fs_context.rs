@@ -52,7 +52,7 @@ impl FsContext {
     ///
     /// # Errors
     ///
-    /// `EPERM` without CAP_SYS_ADMIN in the user namespace that opened the context.
+    /// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, also for an instance that another one will own.
     pub fn create(&self) -> Result<()> {
         rustix::mount::fsconfig_create(&self.0)
             .map_err(|errno| self.error("create BPF FS".to_owned(), errno))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The hand-shake that gives a container a delegated BPF FS, over a Unix socket.
 //!
-//! The container opens the fs context, so that its user namespace owns the file system; the manager sets the delegation,
-//! because only CAP_SYS_ADMIN in the initial user namespace may; the container mounts it.
+//! The container opens the fs context, so that its user namespace owns the file system; the manager sets the delegation
+//! and makes the file system, because only CAP_SYS_ADMIN in the initial user namespace may; the container mounts it.
 //!
 //! ```text
 //! container                                 manager
@@ -34,7 +34,7 @@ use crate::fs_context::FsContext;
 
 /// The container sends its fs context.
 pub(crate) const CONTEXT: u8 = b'F';
-/// The manager has set the delegation.
+/// The manager has set the delegation and made the file system.
 pub(crate) const GRANTED: u8 = b'G';
 /// The manager has not, and says why.
 pub(crate) const REFUSED: u8 = b'R';
@@ -88,18 +88,17 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The container's side: the delegation is set.
+/// The container's side: the file system is made, with the delegation.
 #[derive(Debug)]
 pub struct Granted(FsContext);
 
 impl Granted {
-    /// Makes the file system and mounts it on a directory.
+    /// Mounts the file system on a directory.
     ///
     /// # Errors
     ///
-    /// Those of [`FsContext::create`], [`FsContext::mount`] and [`attach`](crate::DetachedMount::attach).
+    /// Those of [`FsContext::mount`] and [`attach`](crate::DetachedMount::attach).
     pub fn mount(self, target: impl AsRef<Path>) -> Result<()> {
-        self.0.create()?;
         self.0.mount()?.attach(target)
     }
 }
@@ -149,15 +148,18 @@ impl<'a> Received<'a> {
         &self.context
     }
 
-    /// Sets the delegation and tells the container, also if that failed.
+    /// Sets the delegation, makes the file system, and tells the container, also if that failed.
     ///
     /// Returns the context, in whose log the reason of a later failure will be.
     ///
     /// # Errors
     ///
-    /// Those of [`Delegation::apply`] and of the socket.
+    /// Those of [`Delegation::apply`], [`FsContext::create`] and of the socket.
     pub fn grant(self, delegation: &Delegation) -> Result<FsContext> {
-        if let Err(error) = delegation.apply(&self.context) {
+        let made = delegation
+            .apply(&self.context)
+            .and_then(|()| self.context.create());
+        if let Err(error) = made {
             self.refuse(&error.to_string())?;
             return Err(error);
         }

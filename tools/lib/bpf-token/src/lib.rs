@@ -8,7 +8,7 @@
 //! - To grant: [`Delegation`], built from [`Mask`]s or parsed from mount options; [`Received`] for a container that
 //!   opens the fs context itself, or [`Container`] and [`mount_into`], which do the whole hand-shake.
 //! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`]; [`open_object`] for
-//!   what libbpf loads.
+//!   what libbpf loads; [`probe`] to learn what would be allowed.
 //! - To inspect: [`Token::info`], [`TokenInfo::from_fdinfo`], [`held_tokens`], [`delegated_mounts`].
 
 mod child;
@@ -26,6 +26,7 @@ mod mask;
 mod names;
 #[cfg(feature = "libbpf")]
 mod object;
+pub mod probe;
 mod sys;
 mod token;
 
@@ -62,6 +63,8 @@ pub use mask::Kind;
 pub use mask::Maps;
 pub use mask::Mask;
 pub use mask::Progs;
+#[cfg(feature = "libbpf")]
+pub use object::object_needs;
 #[cfg(feature = "libbpf")]
 pub use object::open_object;
 #[cfg(feature = "libbpf")]

@@ -11,6 +11,12 @@ use libbpf_rs::OpenObject;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::info::TokenInfo;
+use crate::mask::Attachs;
+use crate::mask::Cmds;
+use crate::mask::Maps;
+use crate::mask::Mask;
+use crate::mask::Progs;
 use crate::sys;
 
 /// Where libbpf is to take the token of an object from.
@@ -66,4 +72,39 @@ fn with_builder(
     }
     // libbpf copies the path while it opens the object.
     Ok(open(&mut builder)?)
+}
+
+/// What an object needs to be delegated to load, as far as it can be told from the object.
+///
+/// It is enough, and may be more than the least: the maps and programs that libbpf would create and load, BTF, and the
+/// array and the socket filter with which libbpf first finds out what the kernel can do.
+///
+/// ```no_run
+/// use bpf_token::{object_needs, open_object, TokenPath};
+/// let needs = object_needs(&open_object("prog.bpf.o", TokenPath::None)?);
+/// println!("map types: {}", needs.maps);
+/// # Ok::<(), bpf_token::Error>(())
+/// ```
+pub fn object_needs(object: &OpenObject) -> TokenInfo {
+    let mut maps: Mask<Maps> = Mask::<Maps>::value("array").into_iter().collect();
+    for map in object.maps().filter(|map| map.autocreate()) {
+        let (own, inner) = sys::map_types(map.as_libbpf_object());
+        maps = inner.into_iter().fold(maps.with(own), Mask::with);
+    }
+    let mut progs: Mask<Progs> = Mask::<Progs>::value("socket_filter").into_iter().collect();
+    let mut attachs: Mask<Attachs> = Mask::<Attachs>::value("cgroup_inet_ingress")
+        .into_iter()
+        .collect();
+    for program in object.progs().filter(|program| program.autoload()) {
+        let (prog_type, attach_type) = sys::program_types(program.as_libbpf_object());
+        progs = progs.with(prog_type);
+        attachs = attachs.with(attach_type);
+    }
+    let cmds = ["map_create", "prog_load", "btf_load"];
+    TokenInfo {
+        cmds: cmds.into_iter().filter_map(Mask::<Cmds>::value).collect(),
+        maps,
+        progs,
+        attachs,
+    }
 }

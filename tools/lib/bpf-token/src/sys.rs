@@ -434,3 +434,66 @@ pub(crate) fn set_token_path(
     // SAFETY: The options belong to an `ObjectBuilder` that the caller has and nobody else uses.
     unsafe { options.as_mut() }.bpf_token_path = path.as_ptr();
 }
+
+/// Runs a command with arguments that name nothing; a descriptor that it returns is closed at once.
+///
+/// Every word must be -1, 0 or 1: what they may be taken for is the address of nothing.
+pub(crate) fn harmless(cmd: u32, words: &[i32]) -> Result<()> {
+    const BPF_ENABLE_STATS: u32 = 32;
+    assert!(words.iter().all(|&word| matches!(word, -1..=1)));
+    let mut attr = Words([0; 16]);
+    attr.0[..words.len()].copy_from_slice(words);
+    if cmd == BPF_ENABLE_STATS {
+        // SAFETY: No address in the attributes; the command returns a descriptor.
+        return unsafe { bpf_fd(cmd, &mut attr, None) }.map(drop);
+    }
+    // SAFETY: The kernel can access no memory at the addresses that these words may be taken for.
+    unsafe { bpf(cmd, &mut attr, None) }.map(drop)
+}
+
+#[repr(C)]
+struct Words([i32; 16]);
+
+// SAFETY: Integers only.
+unsafe impl Attr for Words {}
+
+/// The BTF id of what a program of this attach type names, in the kernel's BTF; 0 if there is none.
+pub(crate) fn vmlinux_btf_id(name: &CStr, attach_type: u32) -> u32 {
+    #[cfg(feature = "libbpf")]
+    {
+        // SAFETY: The name ends with a NUL; libbpf only reads it.
+        let id = unsafe { libbpf_sys::libbpf_find_vmlinux_btf_id(name.as_ptr(), attach_type) };
+        u32::try_from(id).unwrap_or(0)
+    }
+    #[cfg(not(feature = "libbpf"))]
+    {
+        let _ = (name, attach_type);
+        0
+    }
+}
+
+/// The types of a map and, for a map of maps, of the maps in it.
+#[cfg(feature = "libbpf")]
+pub(crate) fn map_types(map: ptr::NonNull<libbpf_sys::bpf_map>) -> (u32, Option<u32>) {
+    // SAFETY: The map is that of an open object, which the caller has; an inner map lives as long as it.
+    unsafe {
+        let own = libbpf_sys::bpf_map__type(map.as_ptr());
+        let inner = ptr::NonNull::new(libbpf_sys::bpf_map__inner_map(map.as_ptr()));
+        (
+            own,
+            inner.map(|inner| libbpf_sys::bpf_map__type(inner.as_ptr())),
+        )
+    }
+}
+
+/// The program type and the expected attach type of a program.
+#[cfg(feature = "libbpf")]
+pub(crate) fn program_types(program: ptr::NonNull<libbpf_sys::bpf_program>) -> (u32, u32) {
+    // SAFETY: The program is that of an open object, which the caller has.
+    unsafe {
+        (
+            libbpf_sys::bpf_program__type(program.as_ptr()),
+            libbpf_sys::bpf_program__expected_attach_type(program.as_ptr()),
+        )
+    }
+}
