@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use anyhow::Result;
+use bpf_token::Attachs;
+use bpf_token::Cmds;
+use bpf_token::Delegation;
+use bpf_token::Grant;
+use bpf_token::Maps;
+use bpf_token::Progs;
+use bpf_token::DEFAULT_BPFFS;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0    it worked; for check --token, nothing is missing
+  1    an error, told in one line on standard error
+  2    the command line is wrong
+  3    check --token: the token lacks something
+  run  that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself";
+
+/// Delegates BPF to containers, and shows, checks and explains what is delegated.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Runs a command in a container that has a BPF FS with this delegation.
+    Run {
+        #[command(flatten)]
+        grants: Grants,
+        #[command(flatten)]
+        container: ContainerArgs,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Gives a running container a BPF FS with this delegation.
+    Mount {
+        /// A process of the container.
+        #[arg(long)]
+        pid: i32,
+        /// The directory of the container to mount it on.
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+        target: PathBuf,
+        #[command(flatten)]
+        grants: Grants,
+    },
+    /// Shows every delegated BPF FS and every token that a process holds.
+    Show {
+        /// Only what this process sees and holds.
+        #[arg(long)]
+        pid: Option<i32>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the smallest delegation that a BPF object needs to load, as options to paste.
+    Check(CheckArgs),
+    /// Tries what this process may do here with bpf(2) and the token that it would get.
+    Probe {
+        /// Takes the token from the BPF FS on this directory; empty for no token.
+        #[arg(long, value_name = "DIR")]
+        token: Option<PathBuf>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Follows the kernel's trace events of tokens as they happen, until interrupted.
+    Trace {
+        /// Prints one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Loads the object on standard input, inside a container that `check` made.
+    #[command(hide = true)]
+    TryLoad,
+    /// Writes man pages and shell completions into a directory.
+    #[command(hide = true)]
+    Generate {
+        /// The directory, which is made if need be.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// The BPF object.
+    #[arg(long, value_name = "FILE")]
+    pub obj: PathBuf,
+    /// Also tells what of it a token from the BPF FS on this directory lacks.
+    #[arg(long, value_name = "DIR")]
+    pub token: Option<PathBuf>,
+    /// Only reads the object. Otherwise root tries what it can do without, by loading the object in containers.
+    #[arg(long)]
+    pub no_trial: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to delegate. Each list is `any`, or names or masks separated by `:`.
+#[derive(Args)]
+pub struct Grants {
+    /// Commands of bpf(2), such as map_create:prog_load.
+    #[arg(long, value_name = "LIST")]
+    pub cmds: Option<Grant<Cmds>>,
+    /// Map types, such as array:ringbuf.
+    #[arg(long, value_name = "LIST")]
+    pub maps: Option<Grant<Maps>>,
+    /// Program types, such as socket_filter:xdp.
+    #[arg(long, value_name = "LIST")]
+    pub progs: Option<Grant<Progs>>,
+    /// Attach types, such as cgroup_inet_ingress:xdp.
+    #[arg(long, value_name = "LIST")]
+    pub attachs: Option<Grant<Attachs>>,
+}
+
+impl Grants {
+    /// The delegation; to delegate nothing is an error.
+    pub fn delegation(&self) -> Result<Delegation> {
+        let delegation = Delegation {
+            cmds: self.cmds.clone().unwrap_or_default(),
+            maps: self.maps.clone().unwrap_or_default(),
+            progs: self.progs.clone().unwrap_or_default(),
+            attachs: self.attachs.clone().unwrap_or_default(),
+        };
+        if delegation.is_empty() {
+            bail!(
+                "nothing to delegate: give --cmds, --maps, --progs and --attachs as the programs need them; \
+                 \"bpftoken check --obj FILE\" prints them for a BPF object"
+            );
+        }
+        Ok(delegation)
+    }
+}
+
+#[derive(Args)]
+pub struct ContainerArgs {
+    /// The user that root of the container is outside, a name or a uid; with subordinate ids for the others.
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The directory to mount the BPF FS on.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    pub target: PathBuf,
+    /// Gives the container its own network namespace.
+    #[arg(long)]
+    pub net: bool,
+    /// Gives the container its own process namespace.
+    #[arg(long)]
+    pub pid: bool,
+    /// Gives the container its own cgroup namespace.
+    #[arg(long)]
+    pub cgroup: bool,
+}

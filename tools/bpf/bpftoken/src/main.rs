@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `bpftoken`: delegates BPF to containers, and shows, checks and explains what is delegated.
+
+mod check;
+mod cli;
+mod generate;
+mod output;
+mod probe;
+mod run;
+mod show;
+mod trace;
+mod trial;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::cli::Command;
+
+/// The exit status for an error of the tool, but for `run`.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // What libbpf has to say comes with the error that it is about, not before.
+    libbpf_rs::set_print(None);
+    let own_failure = match cli.command {
+        Command::Run { .. } => run::FAILED,
+        _ => FAILED,
+    };
+    let result = match cli.command {
+        Command::Run {
+            grants,
+            container,
+            command,
+        } => run::run(&grants, container, command),
+        Command::Mount {
+            pid,
+            target,
+            grants,
+        } => run::mount(pid, &target, &grants),
+        Command::Show { pid, json } => show::show(pid, json),
+        Command::Check(check) => check::check(&check),
+        Command::Probe { token, json } => probe::probe(token.as_deref(), json),
+        Command::Trace { json } => trace::trace(json),
+        Command::TryLoad => trial::try_load(),
+        Command::Generate { dir } => generate::generate(&dir),
+    };
+    result.unwrap_or_else(|error| {
+        anstream::eprintln!("bpftoken: {error:#}");
+        ExitCode::from(own_failure)
+    })
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What people read: tables that line up, in colour on a terminal; and JSON.
+
+use std::io::Write;
+
+use anstyle::AnsiColor;
+use anstyle::Style;
+use anyhow::Result;
+use bpf_token::Delegation;
+use bpf_token::Kind;
+use bpf_token::Mask;
+use bpf_token::TokenInfo;
+use serde::Serialize;
+
+pub const HEAD: Style = Style::new().bold();
+pub const GOOD: Style = AnsiColor::Green.on_default();
+pub const BAD: Style = AnsiColor::Red.on_default();
+pub const FAINT: Style = Style::new().dimmed();
+
+/// Prints to standard output; a reader who has gone ends the program, as it does any other.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+pub fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A table: every column but the last is as wide as its widest cell; each cell has a style.
+pub fn table(rows: &[Vec<(Style, String)>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells
+            .map(|(_, text)| text.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut result = String::new();
+    for row in rows {
+        for (column, (style, text)) in row.iter().enumerate() {
+            if column + 1 == row.len() {
+                result.push_str(&styled(*style, text));
+            } else {
+                let pad = widths[column].saturating_sub(text.chars().count()) + 2;
+                result.push_str(&styled(*style, text));
+                result.push_str(&" ".repeat(pad));
+            }
+        }
+        result.push('\n');
+    }
+    result
+}
+
+/// The four masks, a line each, under a heading; an empty one says so.
+pub fn masks(info: &TokenInfo) -> String {
+    fn row<K: Kind>(name: &str, mask: Mask<K>) -> Vec<(Style, String)> {
+        let text = if mask.is_empty() {
+            (FAINT, "nothing".to_owned())
+        } else {
+            (Style::new(), mask.to_string())
+        };
+        vec![(FAINT, format!("  {name}")), text]
+    }
+    table(&[
+        row("cmds", info.cmds),
+        row("maps", info.maps),
+        row("progs", info.progs),
+        row("attachs", info.attachs),
+    ])
+}
+
+/// A delegation as the options of `bpftoken run`.
+pub fn options(info: &TokenInfo) -> String {
+    fn option<K: Kind>(name: &str, mask: Mask<K>) -> Option<String> {
+        (!mask.is_empty()).then(|| format!("--{name} {mask}"))
+    }
+    let options = [
+        option("cmds", info.cmds),
+        option("maps", info.maps),
+        option("progs", info.progs),
+        option("attachs", info.attachs),
+    ];
+    options.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// A delegation as mount options.
+pub fn mount_options(info: &TokenInfo) -> String {
+    Delegation::from(*info).to_string()
+}

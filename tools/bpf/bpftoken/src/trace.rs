@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `bpftoken trace`.
+
+use std::fs;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::mount::FsMountFlags;
+use rustix::mount::FsOpenFlags;
+use rustix::mount::MountAttrFlags;
+use serde::Serialize;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+
+use crate::output;
+
+pub fn trace(json: bool) -> Result<ExitCode> {
+    let tracefs = Tracefs::open()?;
+    let instance = Instance::new(&tracefs)?;
+    let mut pipe = File::open(instance.0.join("trace_pipe")).context("open trace_pipe")?;
+    let (stop, stopped) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, stopped.try_clone()?)?;
+    }
+    anstream::eprintln!("following the events of bpf_token; interrupt to end");
+    let mut pending = String::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let mut fds = [
+            PollFd::new(&stop, PollFlags::IN),
+            PollFd::new(&pipe, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if !fds[0].revents().is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if fds[1].revents().is_empty() {
+            continue;
+        }
+        let length = pipe.read(&mut buffer).context("read trace_pipe")?;
+        pending.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        while let Some((line, rest)) = pending.split_once('\n') {
+            show(line, json)?;
+            pending = rest.to_owned();
+        }
+    }
+}
+
+fn show(line: &str, json: bool) -> Result<()> {
+    if !json {
+        return output::print(&format!("{line}\n"));
+    }
+    match Event::parse(line) {
+        Some(event) => output::print(&format!("{}\n", serde_json::to_string(&event)?)),
+        // The kernel says so when it lost events; nothing else has another form.
+        None => {
+            anstream::eprintln!("{line}");
+            Ok(())
+        }
+    }
+}
+
+/// A line of trace_pipe: `comm-pid [cpu] flags seconds: event: text`.
+#[derive(Serialize)]
+struct Event<'a> {
+    seconds: f64,
+    command: &'a str,
+    pid: i32,
+    cpu: u32,
+    event: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Event<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        // The command may hold blanks, dashes and brackets: the first ` [` with digits and `]` ends it.
+        let (at, cpu, rest) = line.match_indices(" [").find_map(|(at, open)| {
+            let (cpu, rest) = line[at + open.len()..].split_once(']')?;
+            Some((at, cpu.parse().ok()?, rest))
+        })?;
+        let (command, pid) = line[..at].trim().rsplit_once('-')?;
+        let mut words = rest.trim_start().splitn(3, ' ');
+        let flags_or_time = words.next()?;
+        let (time, rest) = match flags_or_time.strip_suffix(':') {
+            Some(time) => (time, rest.trim_start().split_once(' ')?.1),
+            None => (words.next()?.strip_suffix(':')?, words.next()?),
+        };
+        let (event, text) = rest.trim_start().split_once(':')?;
+        Some(Self {
+            seconds: time.parse().ok()?,
+            command,
+            pid: pid.parse().ok()?,
+            cpu,
+            event,
+            text: text.trim(),
+        })
+    }
+}
+
+/// tracefs, mounted nowhere: nobody else sees it, and it is gone with the descriptor.
+struct Tracefs(OwnedFd);
+
+impl Tracefs {
+    fn open() -> Result<Self> {
+        let mount = || -> rustix::io::Result<OwnedFd> {
+            let context = rustix::mount::fsopen(c"tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            rustix::mount::fsconfig_create(&context)?;
+            let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+            rustix::mount::fsmount(&context, flags, MountAttrFlags::empty())
+        };
+        mount()
+            .map(Self)
+            .context("mount tracefs (it takes root, in the initial user namespace)")
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_fd().as_raw_fd()).into()
+    }
+}
+
+/// A tracing instance of our own, in which only the events of tokens are on.
+struct Instance(PathBuf);
+
+impl Instance {
+    fn new(tracefs: &Tracefs) -> Result<Self> {
+        let root = tracefs.path();
+        if !root.join("events/bpf_token").exists() {
+            bail!(
+                "this kernel has no bpf_token trace events: they come with CONFIG_BPF_TOKEN_RUST=y"
+            );
+        }
+        let dir = root
+            .join("instances")
+            .join(format!("bpftoken-{}", std::process::id()));
+        fs::create_dir(&dir).context("make a tracing instance")?;
+        let instance = Self(dir);
+        write(&instance.0.join("events/bpf_token/enable"), "1")?;
+        Ok(instance)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // rmdir(2) on an instance takes all that is in it along. Nobody is left to tell of a failure.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Event;
+
+    #[test]
+    fn lines_of_trace_pipe_are_read() {
+        let line = "        a [b]-c-42      [001] ...1.   105.250000: bpf_token_refused: cmd=prog_load why: no xdp";
+        let event = Event::parse(line).unwrap();
+        assert_eq!((event.command, event.pid, event.cpu), ("a [b]-c", 42, 1));
+        assert_eq!(event.event, "bpf_token_refused");
+        assert_eq!(event.text, "cmd=prog_load why: no xdp");
+        assert!((event.seconds - 105.25).abs() < 1e-9);
+        assert!(Event::parse("CPU:1 [LOST 3 EVENTS]").is_none());
+    }
+}
