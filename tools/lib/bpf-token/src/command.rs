@@ -143,7 +143,20 @@ pub struct ProgAttr<'a> {
     pub attach_btf_id: u32,
 }
 
-impl ProgAttr<'_> {
+impl<'a> ProgAttr<'a> {
+    /// A GPL program of this type with these instructions; the other fields are 0.
+    pub fn new(prog_type: u32, insns: &'a [Insn]) -> Self {
+        Self {
+            prog_type,
+            expected_attach_type: 0,
+            insns,
+            license: c"GPL",
+            flags: 0,
+            name: ObjName::default(),
+            attach_btf_id: 0,
+        }
+    }
+
     /// Loads the program (`BPF_PROG_LOAD`), on the caller's own capabilities or through a token.
     ///
     /// # Errors
@@ -151,18 +164,11 @@ impl ProgAttr<'_> {
     /// Those of bpf(2), with the verifier's log as the reason.
     ///
     /// ```no_run
-    /// use bpf_token::{Insn, ObjName, ProgAttr, Token};
+    /// use bpf_token::{Insn, ProgAttr, Token};
     /// let token = Token::from_bpffs("/sys/fs/bpf")?;
-    /// let prog = ProgAttr {
-    ///     prog_type: 6, // XDP
-    ///     expected_attach_type: 37,
-    ///     insns: &[Insn::mov64_imm(0, 2), Insn::exit()],
-    ///     license: c"GPL",
-    ///     flags: 0,
-    ///     name: ObjName::new("pass"),
-    ///     attach_btf_id: 0,
-    /// };
-    /// let prog = prog.load(Some(&token))?;
+    /// // A socket filter (BPF_PROG_TYPE_SOCKET_FILTER is 1) that lets nothing pass.
+    /// let filter = ProgAttr::new(1, &[Insn::mov64_imm(0, 0), Insn::exit()]);
+    /// let filter = filter.load(Some(&token))?;
     /// # Ok::<(), bpf_token::Error>(())
     /// ```
     pub fn load(&self, token: Option<&Token>) -> Result<OwnedFd> {

@@ -7,6 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::FsMountFlags;
@@ -120,10 +122,21 @@ impl DetachedMount {
         rustix::mount::move_mount(&self.0, c"", CWD, target, flags)
             .map_err(|errno| Error::sys(format!("mount BPF FS on {}", target.display()), errno))
     }
+
+    /// Opens the root directory, for [`Token::create`](crate::Token::create), without a place for the mount.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if its mode does not let the caller in.
+    pub fn open_root(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.0, c".", flags, Mode::empty())
+            .map_err(|errno| Error::sys("open the root of a BPF FS", errno))
+    }
 }
 
 impl AsFd for DetachedMount {
-    /// The root directory of the BPF FS, for [`Token::create`](crate::Token::create).
+    /// The mount, as an `O_PATH` descriptor.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

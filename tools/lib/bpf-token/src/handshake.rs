@@ -70,8 +70,11 @@ impl<'a> Request<'a> {
     /// [`Error::Handshake`] with the manager's words if it refused, or if it went away.
     pub fn wait(self) -> Result<Granted> {
         let mut answer = vec![0; REASON_SIZE];
-        let length = retry(|| rustix::io::read(self.socket, &mut *answer))
-            .map_err(|errno| Error::sys("receive the manager's answer", errno))?;
+        let length = match retry(|| rustix::io::read(self.socket, &mut *answer)) {
+            // A socket closed with the request unread says so this way.
+            Err(Errno::CONNRESET) => 0,
+            read => read.map_err(|errno| Error::sys("receive the manager's answer", errno))?,
+        };
         match answer[..length].split_first() {
             Some((&GRANTED, _)) => Ok(Granted(self.context)),
             Some((&REFUSED, why)) => Err(Error::Handshake(format!(

@@ -10,6 +10,12 @@
 //! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`]; [`open_object`] for
 //!   what libbpf loads; [`probe`] to learn what would be allowed.
 //! - To inspect: [`Token::info`], [`TokenInfo::from_fdinfo`], [`held_tokens`], [`delegated_mounts`].
+//!
+//! A whole program, which starts itself again in a container and loads BPF there:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/load.rs")]
+//! ```
 
 mod child;
 mod command;

@@ -13,7 +13,6 @@ use crate::command::btf_by_id;
 use crate::command::load_btf;
 use crate::command::Insn;
 use crate::command::MapAttr;
-use crate::command::ObjName;
 use crate::command::ProgAttr;
 use crate::error::describe;
 use crate::error::Error;
@@ -281,14 +280,11 @@ fn try_program(prog_type: u32, attach_type: u32, token: Option<&Token>) -> Outco
         (Some("lsm"), _) => Some(c"file_open"),
         _ => None,
     };
+    let insns = [Insn::mov64_imm(0, 0), Insn::exit()];
     let program = ProgAttr {
-        prog_type,
         expected_attach_type: attach_type,
-        insns: &[Insn::mov64_imm(0, 0), Insn::exit()],
-        license: c"GPL",
-        flags: 0,
-        name: ObjName::new("probe"),
         attach_btf_id: target.map_or(0, |name| sys::vmlinux_btf_id(name, attach_type)),
+        ..ProgAttr::new(prog_type, &insns)
     };
     // Past the permission checks, what fails is the rest: a type that is not built in, or a target that a probe lacks.
     Outcome::of(program.load(token), |detail| Outcome::Permitted { detail })

@@ -32,7 +32,7 @@ impl Token {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if this is no root of a BPF FS, `EPERM` if the caller is not in the user namespace that owns it or lacks
+    /// `EBADF` for an `O_PATH` descriptor, `EINVAL` if this is no root of a BPF FS, `EPERM` if the caller is not in the user namespace that owns it or lacks
     /// CAP_BPF there, `EOPNOTSUPP` in the initial user namespace, `ENOENT` if nothing is delegated.
     pub fn create(bpffs: impl AsFd) -> Result<Self> {
         sys::token_create(bpffs.as_fd())
