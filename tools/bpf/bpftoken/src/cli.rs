@@ -13,6 +13,7 @@ use bpf_token::Grant;
 use bpf_token::Maps;
 use bpf_token::Progs;
 use bpf_token::DEFAULT_BPFFS;
+use clap::builder::TypedValueParser;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -70,7 +71,8 @@ pub enum Command {
     /// Tries what this process may do here with bpf(2) and the token that it would get.
     Probe {
         /// Takes the token from the BPF FS on this directory; empty for no token.
-        #[arg(long, value_name = "DIR")]
+        // A path may be empty here, which clap's own parser refuses.
+        #[arg(long, value_name = "DIR", value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
         token: Option<PathBuf>,
         /// Prints JSON.
         #[arg(long)]

@@ -48,7 +48,16 @@ fn main() -> ExitCode {
         Command::Generate { dir } => generate::generate(&dir),
     };
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("bpftoken: {error:#}");
+        // Nobody who stopped reading needs to be told.
+        if !is_broken_pipe(&error) {
+            anstream::eprintln!("bpftoken: {error:#}");
+        }
         ExitCode::from(own_failure)
     })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

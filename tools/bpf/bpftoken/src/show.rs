@@ -58,8 +58,9 @@ pub fn show(pid: Option<i32>, json: bool) -> Result<ExitCode> {
     };
     if let Some(pid) = pid {
         let process = Process::new(pid).with_context(|| format!("there is no process {pid}"))?;
-        look_into(&process, &mut report)
-            .with_context(|| format!("look into process {pid} (another user's takes root)"))?;
+        look_into(&process, &mut report).with_context(|| {
+            format!("look into process {pid}, which takes root if it is another user's")
+        })?;
     } else {
         for process in procfs::process::all_processes()?.flatten() {
             // A process that ended meanwhile is none of the unreadable ones.
@@ -180,8 +181,13 @@ fn text(report: &Report) -> String {
         text.push_str("no BPF FS delegates anything, and no process holds a token\n");
     }
     if report.unreadable > 0 {
+        let hint = if rustix::process::geteuid().is_root() {
+            ""
+        } else {
+            "; that takes root"
+        };
         text.push_str(&format!(
-            "{} processes could not be looked into; that takes root\n",
+            "processes that could not be looked into: {}{hint}\n",
             report.unreadable
         ));
     }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tests of `bpftoken` and of the library `bpf-token`.
+//!
+//! Runs as root in the initial user namespace; with neither a chroot nor a container around it. Expects `bpftoken` and
+//! `bpf-token-example` beside itself. The tests run one after the other: they look at what all processes have.
+
+mod check;
+mod library;
+mod observe;
+mod run;
+mod user;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use libtest_mimic::Trial;
+
+use crate::world::World;
+
+/// A test: what it needs is the world.
+type Test = fn(&World) -> anyhow::Result<()>;
+
+fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let world = World::get().map_err(|error| format!("{error:#}"))?;
+        test(world).map_err(|error| format!("{error:#}").into())
+    })
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = world::role() {
+        return code;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let tables: [&[(&str, Test)]; 4] = [library::TESTS, run::TESTS, observe::TESTS, user::TESTS];
+    let mut trials: Vec<Trial> = tables
+        .into_iter()
+        .flatten()
+        .map(|(name, test)| trial(name, test))
+        .collect();
+    trials.extend(check::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

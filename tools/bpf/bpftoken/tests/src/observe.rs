@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `bpftoken show`, `probe`, `trace` and what all commands have in common.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use serde_json::json;
+use serde_json::Value;
+
+use crate::world::path;
+use crate::world::said;
+use crate::world::Holder;
+use crate::world::World;
+use crate::Test;
+
+pub const TESTS: &[(&str, Test)] = &[
+    ("show::mount_and_token", show),
+    ("show::nothing", show_nothing),
+    ("probe::with_a_token", probe_with_a_token),
+    ("probe::without_a_token", probe_without_a_token),
+    ("probe::discovery", probe_discovery),
+    ("trace::events", trace),
+    ("output::plain_when_piped", plain_when_piped),
+    ("output::generated_pages", generated_pages),
+];
+
+const SOME: &str = "--cmds map_create:prog_load --maps hash:lpm_trie --progs xdp --attachs cgroup_inet_ingress:xdp";
+
+fn show(world: &World) -> Result<()> {
+    let holder = Holder::start(world, SOME)?;
+    let pid = holder.pid()?;
+    let report = world.json(&["show", "--json"])?;
+    let find = |list: &str, pid: &dyn Fn(&Value) -> bool| -> Option<Value> {
+        report[list]
+            .as_array()?
+            .iter()
+            .find(|item| pid(item))
+            .cloned()
+    };
+    let token = find("tokens", &|token| token["pid"] == pid).context("no token")?;
+    ensure!(token["uid"] == 1000, "{token}");
+    ensure!(
+        token["grants"]
+            == json!({
+                "cmds": ["map_create", "prog_load"],
+                "maps": ["hash", "lpm_trie"],
+                "progs": ["xdp"],
+                "attachs": ["cgroup_inet_ingress", "xdp"],
+            }),
+        "{token}"
+    );
+    let user_namespace = std::fs::read_link(format!("/proc/{pid}/ns/user"))?;
+    let user_namespace = user_namespace.display().to_string();
+    let number = token["user_namespace"].as_str().context("no namespace")?;
+    ensure!(user_namespace == format!("user:[{number}]"), "{token}");
+    let mount = find("mounts", &|mount| mount["processes"][0]["pid"] == pid).context("no mount")?;
+    ensure!(mount["target"] == "/sys/fs/bpf", "{mount}");
+    ensure!(mount["delegation"]["maps"] == "hash:lpm_trie", "{mount}");
+
+    let text = world
+        .run(&["show", "--pid", &pid.to_string()])?
+        .must(0)?
+        .out;
+    for line in [
+        "BPF FS ",
+        "  maps     hash:lpm_trie\n",
+        "  attachs  cgroup_inet_ingress:xdp\n",
+        &format!(" of {pid} (bpftoken-tests, uid 1000), user namespace {number}\n"),
+    ] {
+        ensure!(text.contains(line), "no \"{line}\" in {text}");
+    }
+    Ok(())
+}
+
+fn show_nothing(world: &World) -> Result<()> {
+    let own = std::process::id().to_string();
+    let said = world.run(&["show", "--pid", &own])?.must(0)?;
+    ensure!(said.out.starts_with("no BPF FS delegates"), "{}", said.out);
+    world
+        .run(&["show", "--pid", "2147483647"])?
+        .must(1)?
+        .explains(&["there is no process 2147483647"])
+}
+
+fn outcome<'a>(report: &'a Value, kind: &str, name: &str) -> Result<&'a Value> {
+    let items = report[kind].as_array().context("no list")?;
+    items
+        .iter()
+        .find(|item| item["name"] == name)
+        .with_context(|| format!("no {name} among {kind}"))
+}
+
+/// What the token grants works, and what it does not is refused, each by trying.
+fn probe_with_a_token(world: &World) -> Result<()> {
+    let said = said(&mut world.contained(SOME, &[world.bpftoken(), "probe", "--json"]))?.must(0)?;
+    let report: Value = serde_json::from_str(&said.out)?;
+    ensure!(report["token"] == "from /sys/fs/bpf", "{}", report["token"]);
+    for (kind, name, expected) in [
+        ("cmds", "map_create", "works"),
+        ("cmds", "prog_load", "works"),
+        ("cmds", "btf_load", "refused"),
+        ("cmds", "prog_get_next_id", "refused"),
+        ("cmds", "map_lookup_elem", "permitted"),
+        ("maps", "hash", "works"),
+        ("maps", "lpm_trie", "works"),
+        ("maps", "array", "refused"),
+        ("maps", "ringbuf", "refused"),
+        ("progs", "xdp", "works"),
+        ("progs", "sched_cls", "refused"),
+        ("progs", "kprobe", "refused"),
+    ] {
+        let item = outcome(&report, kind, name)?;
+        ensure!(item["outcome"] == expected, "{kind}: {item}");
+        if expected == "refused" {
+            let detail = item["detail"].as_str().unwrap_or_default();
+            ensure!(detail.contains("(EPERM)"), "{kind}: {item}");
+        }
+    }
+    for kind in ["cmds", "maps", "progs"] {
+        let items = report[kind].as_array().context("no list")?;
+        ensure!(items.len() >= 32, "only {} {kind}", items.len());
+    }
+    Ok(())
+}
+
+/// Root needs no token, and everything that this kernel has works or is permitted.
+fn probe_without_a_token(world: &World) -> Result<()> {
+    let report = world.json(&["probe", "--json", "--token", ""])?;
+    let refused: Vec<&Value> = ["cmds", "maps", "progs"]
+        .iter()
+        .filter_map(|kind| report[kind].as_array())
+        .flatten()
+        .filter(|item| item["outcome"] == "refused")
+        .collect();
+    ensure!(refused.is_empty(), "{refused:?}");
+    for (kind, names) in [
+        (
+            "maps",
+            [
+                "hash",
+                "ringbuf",
+                "lpm_trie",
+                "array_of_maps",
+                "task_storage",
+                "arena",
+                "stack_trace",
+            ],
+        ),
+        (
+            "progs",
+            [
+                "socket_filter",
+                "xdp",
+                "kprobe",
+                "tracing",
+                "lsm",
+                "sk_lookup",
+                "raw_tracepoint",
+            ],
+        ),
+        (
+            "cmds",
+            [
+                "map_create",
+                "prog_load",
+                "btf_load",
+                "btf_get_fd_by_id",
+                "prog_get_next_id",
+                "map_get_next_id",
+                "enable_stats",
+            ],
+        ),
+    ] {
+        for name in names {
+            let item = outcome(&report, kind, name)?;
+            ensure!(item["outcome"] == "works", "{kind}: {item}");
+        }
+    }
+    ensure!(report["grants"] == Value::Null, "{report}");
+    Ok(())
+}
+
+/// libbpf's rules: a path that was given must work, an empty one asks for none, and the default may give none.
+fn probe_discovery(world: &World) -> Result<()> {
+    world
+        .run(&["probe", "--token", "/tmp"])?
+        .must(1)?
+        .explains(&["/tmp", "no root directory of a BPF FS", "EINVAL"])?;
+    let from_env = |value: &str| {
+        said(
+            world
+                .command(&["probe", "--json"])
+                .env("LIBBPF_BPF_TOKEN_PATH", value),
+        )
+    };
+    from_env("/nowhere")?
+        .must(1)?
+        .explains(&["/nowhere", "ENOENT"])?;
+    let report: Value = serde_json::from_str(&from_env("")?.must(0)?.out)?;
+    let token = report["token"].as_str().unwrap_or_default();
+    ensure!(token.contains("LIBBPF_BPF_TOKEN_PATH is empty"), "{token}");
+    let report: Value = serde_json::from_str(
+        &said(
+            world
+                .command(&["probe", "--json"])
+                .env_remove("LIBBPF_BPF_TOKEN_PATH"),
+        )?
+        .must(0)?
+        .out,
+    )?;
+    let token = report["token"].as_str().unwrap_or_default();
+    ensure!(
+        token.starts_with("none: ") && token.contains("/sys/fs/bpf"),
+        "{token}"
+    );
+    Ok(())
+}
+
+/// The events of a token's life, where the kernel has them; a clear word where it has not.
+fn trace(world: &World) -> Result<()> {
+    let mut command = world.command(&["trace", "--json"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut first = String::new();
+    let mut err = BufReader::new(child.stderr.take().context("no stderr")?);
+    err.read_line(&mut first)?;
+    if !first.starts_with("following") {
+        ensure!(first.contains("CONFIG_BPF_TOKEN_RUST"), "{first}");
+        ensure!(child.wait()?.code() == Some(1), "another exit status");
+        let config = said(
+            std::process::Command::new("sh").args(["-c", "zcat /proc/config.gz 2>/dev/null"]),
+        )?;
+        ensure!(
+            !config.out.contains("CONFIG_BPF_TOKEN_RUST=y"),
+            "no events on a kernel that should have them"
+        );
+        return Ok(());
+    }
+    drop(Holder::start(world, SOME)?);
+    // The last reference is dropped by a work item.
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    let out = BufReader::new(child.stdout.take().context("no stdout")?);
+    let events = out
+        .lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect::<Result<Vec<Value>>>()?;
+    ensure!(child.wait()?.success(), "interrupted, it did not end well");
+    let names: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["event"].as_str())
+        .collect();
+    ensure!(names.len() >= 2, "{events:?}");
+    ensure!(names.iter().all(|name| name.contains("token")), "{names:?}");
+    ensure!(
+        events
+            .iter()
+            .any(|event| event["command"] == "bpftoken-tests"),
+        "{events:?}"
+    );
+    let own = format!("instances/bpftoken-{}", child.id());
+    for root in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
+        ensure!(
+            !Path::new(root).join(&own).exists(),
+            "the instance is still there"
+        );
+    }
+    Ok(())
+}
+
+fn plain_when_piped(world: &World) -> Result<()> {
+    let commands: [&[&str]; 3] = [&["probe", "--token", ""], &["show"], &["--help"]];
+    for command in commands {
+        let said = world.run(command)?.must(0)?;
+        ensure!(!said.out.contains('\x1b'), "colour in a pipe: {command:?}");
+        ensure!(!said.out.is_empty(), "{command:?} prints nothing");
+    }
+    Ok(())
+}
+
+/// A page and completions for every command.
+fn generated_pages(world: &World) -> Result<()> {
+    let dir = world.dir.path().join("pages");
+    world.run(&["generate", path(&dir)])?.must(0)?;
+    for command in ["", "-run", "-mount", "-show", "-check", "-probe", "-trace"] {
+        let page = dir.join(format!("bpftoken{command}.1"));
+        let text = std::fs::read_to_string(&page).with_context(|| path(&page).to_owned())?;
+        ensure!(text.contains(".SH NAME"), "{}", page.display());
+    }
+    for file in ["bpftoken.bash", "_bpftoken", "bpftoken.fish"] {
+        let text = std::fs::read_to_string(dir.join(file)).context(file)?;
+        ensure!(text.contains("attachs"), "{file}");
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `bpftoken run` and `bpftoken mount`.
+
+use std::process::Stdio;
+
+use anyhow::ensure;
+use anyhow::Result;
+
+use crate::world::said;
+use crate::world::Holder;
+use crate::world::World;
+use crate::Test;
+
+pub const TESTS: &[(&str, Test)] = &[
+    ("run::container", container),
+    ("run::namespaces", namespaces),
+    ("run::status", status),
+    ("run::nothing_to_delegate", nothing_to_delegate),
+    ("run::bad_lists", bad_lists),
+    ("run::unknown_name", unknown_name),
+    ("run::target", target),
+    ("mount::running_container", mount),
+    ("mount::refusals", mount_refusals),
+];
+
+const LEAST: &str = "--cmds map_create --maps hash";
+
+/// The command sees a user namespace of its own, uid 1000 outside, and the delegated BPF FS.
+fn container(world: &World) -> Result<()> {
+    let script = "id -u; cat /proc/self/uid_map; grep ' bpf ' /proc/mounts";
+    let options = "--cmds map_create:0x20 --maps hash:ringbuf --progs any --attachs 0x800000";
+    let said = said(&mut world.contained(options, &["sh", "-c", script]))?.must(0)?;
+    let lines: Vec<&str> = said.out.lines().collect();
+    ensure!(lines.len() == 3, "{}", said.out);
+    ensure!(lines[0] == "0", "{}", said.out);
+    let map: Vec<&str> = lines[1].split_whitespace().collect();
+    ensure!(map[..2] == ["0", "1000"], "{}", said.out);
+    for option in [
+        " /sys/fs/bpf ",
+        "delegate_cmds=map_create:prog_load,",
+        "delegate_maps=hash:ringbuf,",
+        "delegate_progs=any,",
+        "delegate_attachs=trace_raw_tp ",
+    ] {
+        ensure!(lines[2].contains(option), "no \"{option}\" in {}", lines[2]);
+    }
+    Ok(())
+}
+
+fn namespaces(world: &World) -> Result<()> {
+    let script =
+        "for n in user mnt net pid cgroup; do readlink /proc/self/ns/$n; done; ls /proc/1/fd >&2; \
+                  echo $$; grep -c : /proc/net/dev";
+    let ours: Vec<String> = ["user", "mnt", "net", "pid", "cgroup"]
+        .iter()
+        .map(|ns| {
+            Ok(std::fs::read_link(format!("/proc/self/ns/{ns}"))?
+                .display()
+                .to_string())
+        })
+        .collect::<Result<_>>()?;
+    for (options, own) in [
+        (LEAST.to_owned(), [true, true, false, false, false]),
+        (format!("{LEAST} --net --pid --cgroup"), [true; 5]),
+    ] {
+        let said = said(&mut world.contained(&options, &["sh", "-c", script]))?;
+        let theirs: Vec<&str> = said.out.lines().collect();
+        for (at, own) in own.into_iter().enumerate() {
+            ensure!(
+                (theirs[at] != ours[at]) == own,
+                "{options}: {} and {}",
+                theirs[at],
+                ours[at]
+            );
+        }
+        if own[3] {
+            ensure!(theirs[5] == "1", "the command is pid {}", theirs[5]);
+            ensure!(theirs[6] == "1", "{} links in a new namespace", theirs[6]);
+        }
+    }
+    Ok(())
+}
+
+/// The exit status is the command's.
+fn status(world: &World) -> Result<()> {
+    let run = |command: &[&str]| said(&mut world.contained(LEAST, command));
+    run(&["sh", "-c", "exit 42"])?.must(42)?;
+    run(&["sh", "-c", "kill -TERM $$"])?.must(128 + 15)?;
+    run(&["no-such-command"])?
+        .must(125)?
+        .explains(&["execute the command", "ENOENT"])
+}
+
+fn nothing_to_delegate(world: &World) -> Result<()> {
+    world.run(&["run", "--", "true"])?.must(125)?.explains(&[
+        "nothing to delegate",
+        "--cmds",
+        "bpftoken check --obj FILE",
+    ])?;
+    world
+        .run(&["mount", "--pid", "1"])?
+        .must(1)?
+        .explains(&["nothing to delegate"])
+}
+
+fn bad_lists(world: &World) -> Result<()> {
+    for (list, words) in [
+        (
+            "map_create,prog_load",
+            ["map_create,prog_load", "separate items by \":\""],
+        ),
+        (
+            "BPF_MAP_CREATE",
+            ["names go without BPF_", "\"map_create\""],
+        ),
+        ("0x1:0xg", ["0xg", "decimal, 0x hex or 0 octal"]),
+        ("common_attrs", ["common_attrs", "not a command"]),
+    ] {
+        world
+            .run(&["run", "--cmds", list, "--", "true"])?
+            .must(2)?
+            .tells(&words)?;
+    }
+    Ok(())
+}
+
+/// A name that this program does not know is the kernel's to refuse.
+fn unknown_name(world: &World) -> Result<()> {
+    said(&mut world.contained("--maps hash:teleport", &["true"]))?
+        .must(125)?
+        .explains(&["delegate_maps", "teleport", "EINVAL"])
+}
+
+fn target(world: &World) -> Result<()> {
+    let script = "grep -c '/mnt bpf .*delegate_maps=hash ' /proc/mounts";
+    let options = format!("{LEAST} --target /mnt");
+    let found = said(&mut world.contained(&options, &["sh", "-c", script]))?.must(0)?;
+    ensure!(found.out == "1\n", "{}", found.out);
+    let options = format!("{LEAST} --target /nowhere");
+    said(&mut world.contained(&options, &["true"]))?
+        .must(125)?
+        .explains(&["mount BPF FS on its target", "ENOENT"])?;
+    ensure!(
+        !std::fs::read_to_string("/proc/mounts")?.contains("delegate_maps=hash"),
+        "the mount is outside of the container, too"
+    );
+    Ok(())
+}
+
+/// A running container gets another BPF FS, and can make tokens from it.
+fn mount(world: &World) -> Result<()> {
+    let holder = Holder::start(world, LEAST)?;
+    let pid = holder.pid()?.to_string();
+    world
+        .run(&[
+            "mount",
+            "--pid",
+            &pid,
+            "--target",
+            "/mnt",
+            "--cmds",
+            "prog_load",
+            "--progs",
+            "xdp",
+        ])?
+        .must(0)?;
+    let mounts = std::fs::read_to_string(format!("/proc/{pid}/mounts"))?;
+    let line = mounts.lines().find(|line| line.contains(" /mnt bpf "));
+    ensure!(
+        line.is_some_and(|line| line.contains("delegate_cmds=prog_load,delegate_progs=xdp ")),
+        "{mounts}"
+    );
+    let probe = [
+        "-t",
+        &pid,
+        "-U",
+        "-m",
+        world.bpftoken(),
+        "probe",
+        "--json",
+        "--token",
+        "/mnt",
+    ];
+    let probed = said(
+        std::process::Command::new("nsenter")
+            .args(probe)
+            .stdin(Stdio::null()),
+    )?
+    .must(0)?;
+    let probed: serde_json::Value = serde_json::from_str(&probed.out)?;
+    ensure!(
+        probed["grants"]["progs"] == serde_json::json!(["xdp"]),
+        "{probed}"
+    );
+    Ok(())
+}
+
+fn mount_refusals(world: &World) -> Result<()> {
+    let mount = |pid: &str| world.run(&["mount", "--pid", pid, "--cmds", "prog_load"]);
+    mount("2147483647")?
+        .must(1)?
+        .explains(&["there is no process 2147483647"])?;
+    mount(&std::process::id().to_string())?
+        .must(1)?
+        .explains(&["runs in this user namespace"])
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the tests share: the programs under test, where a container can reach them, and how their output is read.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use anyhow::bail;
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use bpf_token::Token;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The first argument of this program when it holds a token until its standard input ends.
+const HOLD: &str = "hold-token";
+
+/// The programs, copied to where every user may execute them.
+pub struct World {
+    pub bpftoken: PathBuf,
+    pub example: PathBuf,
+    pub own: PathBuf,
+    pub dir: TempDir,
+}
+
+/// What came of a command.
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl World {
+    pub fn get() -> Result<&'static Self> {
+        static WORLD: OnceLock<std::result::Result<World, String>> = OnceLock::new();
+        let world = WORLD.get_or_init(|| Self::new().map_err(|error| format!("{error:#}")));
+        world.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    fn new() -> Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "the tests delegate BPF, which takes root"
+        );
+        let dir = tempfile::tempdir_in("/tmp")?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        let here = std::env::current_exe()?;
+        let place = |name: &str| -> Result<PathBuf> {
+            let from = here.with_file_name(name);
+            let to = dir.path().join(name);
+            fs::copy(&from, &to).with_context(|| format!("{}: not built?", from.display()))?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+            Ok(to)
+        };
+        Ok(Self {
+            bpftoken: place("bpftoken")?,
+            example: place("bpf-token-example")?,
+            own: place("bpftoken-tests")?,
+            dir,
+        })
+    }
+
+    /// The command line of `bpftoken`.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.bpftoken);
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `bpftoken`.
+    pub fn run(&self, args: &[&str]) -> Result<Said> {
+        said(&mut self.command(args))
+    }
+
+    /// Runs `bpftoken --json`, which must succeed, and reads what it prints.
+    pub fn json(&self, args: &[&str]) -> Result<Value> {
+        let said = self.run(args)?.must(0)?;
+        serde_json::from_str(&said.out).with_context(|| format!("no JSON: {}", said.out))
+    }
+
+    /// `bpftoken run` as uid 1000 with these options, and this command.
+    pub fn contained(&self, options: &str, command: &[&str]) -> Command {
+        let mut args = vec!["run", "--user", "1000"];
+        args.extend(options.split_whitespace());
+        args.push("--");
+        args.extend(command);
+        self.command(&args)
+    }
+
+    pub fn bpftoken(&self) -> &str {
+        path(&self.bpftoken)
+    }
+}
+
+pub fn path(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+/// Runs a command to its end.
+pub fn said(command: &mut Command) -> Result<Said> {
+    let output = command
+        .output()
+        .with_context(|| format!("run {command:?}"))?;
+    Ok(Said {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout)?,
+        err: String::from_utf8(output.stderr)?,
+    })
+}
+
+impl Said {
+    /// Fails unless this was the exit status.
+    pub fn must(self, code: i32) -> Result<Self> {
+        let Self {
+            code: got,
+            out,
+            err,
+        } = &self;
+        if *got != Some(code) {
+            bail!("exit status {got:?} instead of {code}; stdout: {out}; stderr: {err}");
+        }
+        Ok(self)
+    }
+
+    /// Fails unless the error is one line that holds all of these.
+    pub fn explains(&self, words: &[&str]) -> Result<()> {
+        ensure!(
+            self.err.lines().count() == 1,
+            "not one line of error: {}",
+            self.err
+        );
+        self.tells(words)
+    }
+
+    /// Fails unless standard error holds all of these.
+    pub fn tells(&self, words: &[&str]) -> Result<()> {
+        for word in words {
+            ensure!(self.err.contains(word), "no \"{word}\" in: {}", self.err);
+        }
+        Ok(())
+    }
+}
+
+/// What this program does when a test starts it again.
+pub fn role() -> Option<ExitCode> {
+    if std::env::args().nth(1).as_deref() != Some(HOLD) {
+        return None;
+    }
+    let held = Token::from_bpffs("/sys/fs/bpf").and_then(|token| {
+        println!("held");
+        // The other end stays open until the test has seen enough.
+        std::io::stdin()
+            .read_to_end(&mut Vec::new())
+            .map_err(|source| bpf_token::Error::File {
+                path: "stdin".into(),
+                source,
+            })?;
+        drop(token);
+        Ok(())
+    });
+    Some(match held {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// A container that holds a token until this is dropped.
+pub struct Holder(std::process::Child);
+
+impl Holder {
+    pub fn start(world: &World, options: &str) -> Result<Self> {
+        let mut command = world.contained(options, &[path(&world.own), HOLD]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut ready = [0; 5];
+        let out = child.stdout.as_mut().context("no stdout")?;
+        out.read_exact(&mut ready)
+            .context("the container does not get a token")?;
+        Ok(Self(child))
+    }
+
+    /// The process that holds the token, a child of `bpftoken run`.
+    pub fn pid(&self) -> Result<i32> {
+        let pid = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let child = children.split_whitespace().next().context("no child")?;
+        Ok(child.parse()?)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It ends with its input; a failure to wait leaves nothing to do.
+        let _ = self.0.wait();
+    }
+}
