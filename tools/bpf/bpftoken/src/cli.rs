@@ -103,7 +103,8 @@ pub struct CheckArgs {
     /// Also tells what of it a token from the BPF FS on this directory lacks.
     #[arg(long, value_name = "DIR")]
     pub token: Option<PathBuf>,
-    /// Only reads the object. Otherwise root tries what it can do without, by loading the object in containers.
+    /// Only reads the object. Otherwise root tries what it can do without, by loading the object in
+    /// containers.
     #[arg(long)]
     pub no_trial: bool,
     /// Prints JSON.
@@ -149,7 +150,8 @@ impl Grants {
 
 #[derive(Args)]
 pub struct ContainerArgs {
-    /// The user that root of the container is outside, a name or a uid; with subordinate ids for the others.
+    /// The user that root of the container is outside, a name or a uid; with subordinate ids for
+    /// the others.
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// The directory to mount the BPF FS on.

@@ -88,7 +88,8 @@ struct Event<'a> {
 
 impl<'a> Event<'a> {
     fn parse(line: &'a str) -> Option<Self> {
-        // The command may hold blanks, dashes and brackets: the first ` [` with digits and `]` ends it.
+        // The command may hold blanks, dashes and brackets: the first ` [` with digits and `]` ends
+        // it.
         let (at, cpu, rest) = line.match_indices(" [").find_map(|(at, open)| {
             let (cpu, rest) = line[at + open.len()..].split_once(']')?;
             Some((at, cpu.parse().ok()?, rest))
@@ -156,7 +157,8 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // rmdir(2) on an instance takes all that is in it along. Nobody is left to tell of a failure.
+        // rmdir(2) on an instance takes all that is in it along. Nobody is left to tell of a
+        // failure.
         let _ = fs::remove_dir(&self.0);
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Loading a BPF object in throw-away containers, to learn what it can do without.
 //!
-//! What libbpf needs can't be told from the object alone: it tries what the kernel and the token let it do, and loads
-//! the object accordingly.
+//! What libbpf needs can't be told from the object alone: it tries what the kernel and the token
+//! let it do, and loads the object accordingly.
 
 use std::fs::File;
 use std::io::Read;
@@ -96,7 +96,8 @@ fn load(object: &Path, info: &TokenInfo) -> Result<Option<String>> {
 static WARNING: Mutex<Option<String>> = Mutex::new(None);
 
 fn keep_first(level: PrintLevel, text: String) {
-    // Without BPF, libbpf takes the kernel for one that counts BPF memory as locked memory; that is not the cause.
+    // Without BPF, libbpf takes the kernel for one that counts BPF memory as locked memory; that is
+    // not the cause.
     if level == PrintLevel::Warn && !text.contains("bump RLIMIT_MEMLOCK") {
         if let Ok(mut warning) = WARNING.lock() {
             warning.get_or_insert(text);

@@ -140,7 +140,8 @@ impl Plan {
     }
 
     fn take_ids(&self) -> Result<()> {
-        // Groups stay where setgroups(2) is denied, which is how a namespace without privilege begins.
+        // Groups stay where setgroups(2) is denied, which is how a namespace without privilege
+        // begins.
         match rustix::thread::set_thread_groups(&[]) {
             Ok(()) | Err(Errno::PERM) => {}
             Err(errno) => return Err(errno),

@@ -41,7 +41,8 @@ impl ObjName {
 pub struct Insn {
     /// The operation.
     pub code: u8,
-    /// Destination register in the low, source register in the high four bits (on little endian machines).
+    /// Destination register in the low, source register in the high four bits (on little endian
+    /// machines).
     pub regs: u8,
     /// A signed offset.
     pub off: i16,
@@ -105,8 +106,8 @@ impl MapAttr<'_> {
     ///
     /// # Errors
     ///
-    /// Those of bpf(2). A refusal for lack of permission is `EPERM`; the reason is there on kernels that log it through
-    /// the common attributes.
+    /// Those of bpf(2). A refusal for lack of permission is `EPERM`; the reason is there on kernels
+    /// that log it through the common attributes.
     ///
     /// ```no_run
     /// use bpf_token::{MapAttr, Token};
@@ -196,11 +197,13 @@ pub fn load_btf(btf: &[u8], token: Option<&Token>) -> Result<OwnedFd> {
     )
 }
 
-/// Opens the BTF of this id (`BPF_BTF_GET_FD_BY_ID`), on the caller's own capabilities or through a token.
+/// Opens the BTF of this id (`BPF_BTF_GET_FD_BY_ID`), on the caller's own capabilities or through a
+/// token.
 ///
 /// # Errors
 ///
-/// Those of bpf(2): `EPERM` without permission, `ENOENT` for an id that is not in use. The command has no log.
+/// Those of bpf(2): `EPERM` without permission, `ENOENT` for an id that is not in use. The command
+/// has no log.
 pub fn btf_by_id(id: u32, token: Option<&Token>) -> Result<OwnedFd> {
     sys::btf_get_fd_by_id(id, token.map(AsFd::as_fd))
         .map_err(|errno| Error::sys(format!("get BTF {id}"), errno))

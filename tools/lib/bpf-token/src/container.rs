@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Containers: a command in new namespaces, with a delegated BPF FS; and a delegated BPF FS for one that runs.
+//! Containers: a command in new namespaces, with a delegated BPF FS; and a delegated BPF FS for one
+//! that runs.
 
 use std::env;
 use std::ffi::CString;
@@ -89,7 +90,8 @@ impl Container {
         }
     }
 
-    /// Executes this open file, which the container may be unable to reach by a path; the program is only a name then.
+    /// Executes this open file, which the container may be unable to reach by a path; the program
+    /// is only a name then.
     #[must_use]
     pub fn file(mut self, file: OwnedFd) -> Self {
         self.file = Some(file);
@@ -169,7 +171,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`Error::Container`] with the step that failed; those of [`Delegation::apply`] for the delegation.
+    /// [`Error::Container`] with the step that failed; those of [`Delegation::apply`] for the
+    /// delegation.
     pub fn spawn(self) -> Result<Running> {
         let first = |maps: &[IdMap], what: &str| {
             maps.first()
@@ -201,7 +204,8 @@ impl Container {
     }
 }
 
-/// Gives the container that `pid` runs in a BPF FS with this delegation, mounted on a directory of its own.
+/// Gives the container that `pid` runs in a BPF FS with this delegation, mounted on a directory of
+/// its own.
 ///
 /// ```no_run
 /// let delegation = "delegate_cmds=prog_load,delegate_progs=socket_filter".parse()?;
@@ -211,8 +215,8 @@ impl Container {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if there is no such process or it runs in the caller's user namespace; [`Error::Container`] with
-/// the step that failed.
+/// [`Error::Invalid`] if there is no such process or it runs in the caller's user namespace;
+/// [`Error::Container`] with the step that failed.
 pub fn mount_into(pid: i32, target: impl AsRef<Path>, delegation: &Delegation) -> Result<()> {
     let no_process = || Error::Invalid(format!("there is no process {pid}"));
     let target_pid = Pid::from_raw(pid).ok_or_else(no_process)?;
@@ -355,7 +359,8 @@ fn first_inside(pid: i32, map: &str) -> Result<u32> {
         .ok_or_else(|| Error::Invalid(format!("the {map} of process {pid} is empty")))
 }
 
-/// A container that runs. Dropping it kills the command (and, with its own process namespace, all in it).
+/// A container that runs. Dropping it kills the command (and, with its own process namespace, all
+/// in it).
 #[derive(Debug)]
 pub struct Running {
     pid: Option<Pid>,

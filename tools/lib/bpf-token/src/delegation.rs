@@ -107,8 +107,8 @@ impl Delegation {
     ///
     /// # Errors
     ///
-    /// `EPERM` if the caller is not CAP_SYS_ADMIN in the initial user namespace; `EINVAL` for a name that the running
-    /// kernel does not know.
+    /// `EPERM` if the caller is not CAP_SYS_ADMIN in the initial user namespace; `EINVAL` for a
+    /// name that the running kernel does not know.
     pub fn apply(&self, context: &FsContext) -> Result<()> {
         for (key, value) in self.options() {
             context.set(key, &value)?;

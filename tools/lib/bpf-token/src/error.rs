@@ -105,7 +105,8 @@ impl Error {
     }
 }
 
-/// What the kernel wrote into a log (that of an fs context, or of a bpf(2) command) about a failure.
+/// What the kernel wrote into a log (that of an fs context, or of a bpf(2) command) about a
+/// failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reason(String);
 

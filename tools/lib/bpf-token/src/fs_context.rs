@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The fs context of a BPF FS: fsopen(2), fsconfig(2), fsmount(2), move_mount(2), and the context's log.
+//! The fs context of a BPF FS: fsopen(2), fsconfig(2), fsmount(2), move_mount(2), and the context's
+//! log.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -22,8 +23,8 @@ use crate::error::Result;
 
 /// A BPF FS that is being set up.
 ///
-/// The user namespace of the process that opened it will own the instance; who may set what depends on the process
-/// that does.
+/// The user namespace of the process that opened it will own the instance; who may set what depends
+/// on the process that does.
 #[derive(Debug)]
 pub struct FsContext(OwnedFd);
 
@@ -54,7 +55,8 @@ impl FsContext {
     ///
     /// # Errors
     ///
-    /// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, also for an instance that another one will own.
+    /// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, also for an instance that
+    /// another one will own.
     pub fn create(&self) -> Result<()> {
         rustix::mount::fsconfig_create(&self.0)
             .map_err(|errno| self.error("create BPF FS".to_owned(), errno))
@@ -64,7 +66,8 @@ impl FsContext {
     ///
     /// # Errors
     ///
-    /// `EINVAL` before `create`, `EPERM` without CAP_SYS_ADMIN in the mount namespace's user namespace.
+    /// `EINVAL` before `create`, `EPERM` without CAP_SYS_ADMIN in the mount namespace's user
+    /// namespace.
     pub fn mount(&self) -> Result<DetachedMount> {
         rustix::mount::fsmount(
             &self.0,
@@ -79,7 +82,8 @@ impl FsContext {
     pub fn take_log(&self) -> Reason {
         let mut lines = Vec::new();
         let mut buffer = [0; 4096];
-        // A read returns one message, and ENODATA after the last. `e`, `w` and `i` tell errors, warnings and notes.
+        // A read returns one message, and ENODATA after the last. `e`, `w` and `i` tell errors,
+        // warnings and notes.
         while let Ok(length @ 1..) = rustix::io::read(&self.0, &mut buffer) {
             let line = String::from_utf8_lossy(&buffer[..length]);
             let text = line.split_once(' ').map_or(&*line, |(_, text)| text);
@@ -115,7 +119,8 @@ impl DetachedMount {
     ///
     /// # Errors
     ///
-    /// `ENOENT` or `ENOTDIR` for a target that is no directory, `EPERM` without CAP_SYS_ADMIN over the mount namespace.
+    /// `ENOENT` or `ENOTDIR` for a target that is no directory, `EPERM` without CAP_SYS_ADMIN over
+    /// the mount namespace.
     pub fn attach(&self, target: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref();
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -123,7 +128,8 @@ impl DetachedMount {
             .map_err(|errno| Error::sys(format!("mount BPF FS on {}", target.display()), errno))
     }
 
-    /// Opens the root directory, for [`Token::create`](crate::Token::create), without a place for the mount.
+    /// Opens the root directory, for [`Token::create`](crate::Token::create), without a place for
+    /// the mount.
     ///
     /// # Errors
     ///

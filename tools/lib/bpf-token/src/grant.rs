@@ -10,8 +10,8 @@ use crate::mask::Mask;
 
 /// What one mount option delegates.
 ///
-/// Items are separated by `:`. Each is `any`, a name (in any case, without the enumerator's prefix) or a number
-/// (decimal, `0x` hex or `0` octal), which is a mask and not a value.
+/// Items are separated by `:`. Each is `any`, a name (in any case, without the enumerator's prefix)
+/// or a number (decimal, `0x` hex or `0` octal), which is a mask and not a value.
 ///
 /// ```
 /// use bpf_token::{Grant, Maps};
@@ -54,8 +54,9 @@ impl<K: Kind> Grant<K> {
 
     /// The text to give to the kernel.
     ///
-    /// It has one number and has it first, because the C implementation of Linux 7.3 forgets what stands before a
-    /// number; and it has a number rather than names because a kernel without BTF only takes numbers.
+    /// It has one number and has it first, because the C implementation of Linux 7.3 forgets what
+    /// stands before a number; and it has a number rather than names because a kernel without BTF
+    /// only takes numbers.
     pub fn option_value(&self) -> String {
         let mut items = Vec::new();
         if self.mask == Mask::ANY {
@@ -105,7 +106,8 @@ impl<K: Kind> Grant<K> {
                 bare.to_ascii_lowercase()
             )));
         }
-        // The C implementation of Linux 7.3 takes its value, 1 << 16, for a command and grants another one.
+        // The C implementation of Linux 7.3 takes its value, 1 << 16, for a command and grants
+        // another one.
         if K::OPTION == "delegate_cmds" && text.eq_ignore_ascii_case("common_attrs") {
             return Err(syntax("a flag of bpf(2), not a command".to_owned()));
         }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The hand-shake that gives a container a delegated BPF FS, over a Unix socket.
 //!
-//! The container opens the fs context, so that its user namespace owns the file system; the manager sets the delegation
-//! and makes the file system, because only CAP_SYS_ADMIN in the initial user namespace may; the container mounts it.
+//! The container opens the fs context, so that its user namespace owns the file system; the manager
+//! sets the delegation and makes the file system, because only CAP_SYS_ADMIN in the initial user
+//! namespace may; the container mounts it.
 //!
 //! ```text
 //! container                                 manager
@@ -108,8 +109,8 @@ impl Granted {
 
 /// The manager's side: an fs context was received from a container.
 ///
-/// Dropping it closes the socket's end only if the caller does; answer with [`grant`](Self::grant) or
-/// [`refuse`](Self::refuse).
+/// Dropping it closes the socket's end only if the caller does; answer with [`grant`](Self::grant)
+/// or [`refuse`](Self::refuse).
 #[derive(Debug)]
 #[must_use]
 pub struct Received<'a> {

@@ -12,7 +12,8 @@ use rustix::thread::CapabilitySet;
 use crate::error::Error;
 use crate::error::Result;
 
-/// A range of user or group ids: `count` ids from `inside` in the namespace are those from `outside` in its parent.
+/// A range of user or group ids: `count` ids from `inside` in the namespace are those from
+/// `outside` in its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdMap {
     /// First id inside.
@@ -50,8 +51,8 @@ struct Ids {
 
 /// Writes the maps of a new user namespace in which `pid` runs.
 ///
-/// With CAP_SETUID and CAP_SETGID, or for the caller's own ids alone, the kernel takes the maps; else newuidmap(1) and
-/// newgidmap(1) do, within the caller's subordinate ids.
+/// With CAP_SETUID and CAP_SETGID, or for the caller's own ids alone, the kernel takes the maps;
+/// else newuidmap(1) and newgidmap(1) do, within the caller's subordinate ids.
 pub(crate) fn write(pid: Pid, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
     let proc = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
     let user = Ids {

@@ -23,7 +23,8 @@ use crate::mask::Progs;
 pub struct DelegatedMount {
     /// Where it is mounted.
     pub target: PathBuf,
-    /// The device number of the instance, `major:minor`; the same instance may be mounted in several places.
+    /// The device number of the instance, `major:minor`; the same instance may be mounted in
+    /// several places.
     pub device: String,
     /// What it delegates.
     pub delegation: Delegation,

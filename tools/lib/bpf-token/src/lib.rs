@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 //! BPF tokens: grant, use and inspect the delegation of bpf(2) to user namespaces.
 //!
-//! A privileged *manager* gives a container a BPF FS that delegates some commands, map types, program types and attach
-//! types. Whoever has CAP_BPF (and CAP_PERFMON, CAP_NET_ADMIN, ... as ever) in the container's user namespace makes a
-//! token from it, and with the token bpf(2) accepts these capabilities for what is delegated.
+//! A privileged *manager* gives a container a BPF FS that delegates some commands, map types,
+//! program types and attach types. Whoever has CAP_BPF (and CAP_PERFMON, CAP_NET_ADMIN, ... as
+//! ever) in the container's user namespace makes a token from it, and with the token bpf(2) accepts
+//! these capabilities for what is delegated.
 //!
-//! - To grant: [`Delegation`], built from [`Mask`]s or parsed from mount options; [`Received`] for a container that
-//!   opens the fs context itself, or [`Container`] and [`mount_into`], which do the whole hand-shake.
-//! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`]; [`open_object`] for
-//!   what libbpf loads; [`probe`] to learn what would be allowed.
-//! - To inspect: [`Token::info`], [`TokenInfo::from_fdinfo`], [`held_tokens`], [`delegated_mounts`].
+//! - To grant: [`Delegation`], built from [`Mask`]s or parsed from mount options; [`Received`] for
+//!   a container that opens the fs context itself, or [`Container`] and [`mount_into`], which do
+//!   the whole hand-shake.
+//! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`];
+//!   [`open_object`] for what libbpf loads; [`probe`] to learn what would be allowed.
+//! - To inspect: [`Token::info`], [`TokenInfo::from_fdinfo`], [`held_tokens`],
+//!   [`delegated_mounts`].
 //!
 //! A whole program, which starts itself again in a container and loads BPF there:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/load.rs")]
 //! ```
+
+#![deny(unsafe_code)]
 
 mod child;
 mod command;
@@ -33,6 +38,7 @@ mod names;
 #[cfg(feature = "libbpf")]
 mod object;
 pub mod probe;
+#[allow(unsafe_code)]
 mod sys;
 mod token;
 

@@ -112,7 +112,8 @@ impl<K: Kind> Mask<K> {
         value < u64::BITS && self.bits & (1 << value) != 0
     }
 
-    /// The set with the enumerator of this value added; a value of 64 or more has no bit and changes nothing.
+    /// The set with the enumerator of this value added; a value of 64 or more has no bit and
+    /// changes nothing.
     #[must_use]
     pub const fn with(self, value: u32) -> Self {
         if value < u64::BITS {
@@ -176,8 +177,8 @@ impl<K: Kind> FromIterator<u32> for Mask<K> {
 }
 
 impl<K: Kind> fmt::Display for Mask<K> {
-    /// As `/proc/mounts` shows it: `any`, or the names in enum order and the unnamed rest as hex; nothing for the
-    /// empty set.
+    /// As `/proc/mounts` shows it: `any`, or the names in enum order and the unnamed rest as hex;
+    /// nothing for the empty set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_any() {
             return f.pad("any");
@@ -203,7 +204,8 @@ impl<K> fmt::Debug for Mask<K> {
 impl<K: Kind> FromStr for Mask<K> {
     type Err = Error;
 
-    /// Reads what the mount options accept, names of Linux 7.3 only; [`Grant`](crate::Grant) also takes newer ones.
+    /// Reads what the mount options accept, names of Linux 7.3 only; [`Grant`](crate::Grant) also
+    /// takes newer ones.
     fn from_str(text: &str) -> Result<Self, Error> {
         let grant: crate::Grant<K> = text.parse()?;
         if let Some(name) = grant.newer().next() {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The enumerators of `include/uapi/linux/bpf.h` of Linux 7.3, in the spelling of the mount options.
+//! The enumerators of `include/uapi/linux/bpf.h` of Linux 7.3, in the spelling of the mount
+//! options.
 //!
-//! Each table is indexed by the enumerator's value. Values are user ABI: the kernel only ever appends.
+//! Each table is indexed by the enumerator's value. Values are user ABI: the kernel only ever
+//! appends.
 
 /// `enum bpf_cmd` without `BPF_`.
 pub(crate) const CMDS: &[&str] = &[

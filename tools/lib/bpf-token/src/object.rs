@@ -76,8 +76,9 @@ fn with_builder(
 
 /// What an object needs to be delegated to load, as far as it can be told from the object.
 ///
-/// It is enough, and may be more than the least: the maps and programs that libbpf would create and load, BTF, and the
-/// array and the socket filter with which libbpf first finds out what the kernel can do.
+/// It is enough, and may be more than the least: the maps and programs that libbpf would create and
+/// load, BTF, and the array and the socket filter with which libbpf first finds out what the kernel
+/// can do.
 ///
 /// ```no_run
 /// use bpf_token::{object_needs, open_object, TokenPath};

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Feature detection: what bpf(2) would let the caller do, with a token or without, found out by trying.
+//! Feature detection: what bpf(2) would let the caller do, with a token or without, found out by
+//! trying.
 //!
-//! What takes a token is done for real, and undone by closing its descriptor. Other commands are tried with arguments
-//! that name no object, which tells whether the caller may use them at all. Nothing is left behind.
+//! What takes a token is done for real, and undone by closing its descriptor. Other commands are
+//! tried with arguments that name no object, which tells whether the caller may use them at all.
+//! Nothing is left behind.
 
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
@@ -84,7 +86,8 @@ impl Outcome {
     }
 }
 
-/// Tries every map type that Linux 7.3 names; the result pairs values of `enum bpf_map_type` with outcomes.
+/// Tries every map type that Linux 7.3 names; the result pairs values of `enum bpf_map_type` with
+/// outcomes.
 pub fn map_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
     let inner = array().create(token).ok();
     let btf = load_btf(&INT_BTF, token).ok();
@@ -117,8 +120,8 @@ pub fn map_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
         .collect()
 }
 
-/// Tries every program type that Linux 7.3 names, with each attach type that it may be loaded for until one is allowed;
-/// the result pairs values of `enum bpf_prog_type` with outcomes.
+/// Tries every program type that Linux 7.3 names, with each attach type that it may be loaded for
+/// until one is allowed; the result pairs values of `enum bpf_prog_type` with outcomes.
 pub fn prog_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
     Mask::<Progs>::KNOWN
         .iter()
@@ -139,8 +142,8 @@ pub fn prog_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
         .collect()
 }
 
-/// Tries every command that Linux 7.3 names, given what [`map_types`] and [`prog_types`] found; the result pairs values of
-/// `enum bpf_cmd` with outcomes.
+/// Tries every command that Linux 7.3 names, given what [`map_types`] and [`prog_types`] found; the
+/// result pairs values of `enum bpf_cmd` with outcomes.
 pub fn commands(
     token: Option<&Token>,
     maps: &[(u32, Outcome)],
@@ -286,11 +289,13 @@ fn try_program(prog_type: u32, attach_type: u32, token: Option<&Token>) -> Outco
         attach_btf_id: target.map_or(0, |name| sys::vmlinux_btf_id(name, attach_type)),
         ..ProgAttr::new(prog_type, &insns)
     };
-    // Past the permission checks, what fails is the rest: a type that is not built in, or a target that a probe lacks.
+    // Past the permission checks, what fails is the rest: a type that is not built in, or a target
+    // that a probe lacks.
     Outcome::of(program.load(token), |detail| Outcome::Permitted { detail })
 }
 
-/// The attach types that `bpf_prog_load_check_attach()` lets pass for a type, or that libbpf loads it for.
+/// The attach types that `bpf_prog_load_check_attach()` lets pass for a type, or that libbpf loads
+/// it for.
 fn attach_types(prog_type: u32) -> &'static [u32] {
     match Mask::<Progs>::name(prog_type).unwrap_or_default() {
         "kprobe" => &[0, 42, 48, 56, 57],

@@ -32,8 +32,9 @@ impl Token {
     ///
     /// # Errors
     ///
-    /// `EBADF` for an `O_PATH` descriptor, `EINVAL` if this is no root of a BPF FS, `EPERM` if the caller is not in the user namespace that owns it or lacks
-    /// CAP_BPF there, `EOPNOTSUPP` in the initial user namespace, `ENOENT` if nothing is delegated.
+    /// `EBADF` for an `O_PATH` descriptor, `EINVAL` if this is no root of a BPF FS, `EPERM` if the
+    /// caller is not in the user namespace that owns it or lacks CAP_BPF there, `EOPNOTSUPP` in the
+    /// initial user namespace, `ENOENT` if nothing is delegated.
     pub fn create(bpffs: impl AsFd) -> Result<Self> {
         sys::token_create(bpffs.as_fd())
             .map(Self)
@@ -84,8 +85,8 @@ impl Token {
 
     /// Finds the token that libbpf would use.
     ///
-    /// An `explicit` path comes first, then [`TOKEN_PATH_ENV`]; either must work, and an empty one means no token. With
-    /// neither, [`DEFAULT_BPFFS`] is tried, and may lack a delegation.
+    /// An `explicit` path comes first, then [`TOKEN_PATH_ENV`]; either must work, and an empty one
+    /// means no token. With neither, [`DEFAULT_BPFFS`] is tried, and may lack a delegation.
     ///
     /// ```no_run
     /// use bpf_token::{Discovery, Token};

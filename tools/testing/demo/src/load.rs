@@ -24,7 +24,8 @@ pub const PACKETS: (&str, &[u8]) = (
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn listen(level: PrintLevel, text: String) {
-    // Without BPF, libbpf takes the kernel for one that counts BPF memory as locked memory; that is not the cause.
+    // Without BPF, libbpf takes the kernel for one that counts BPF memory as locked memory; that is
+    // not the cause.
     if level == PrintLevel::Warn && !text.contains("bump RLIMIT_MEMLOCK") {
         if let Ok(mut said) = SAID.lock() {
             said.push(text);

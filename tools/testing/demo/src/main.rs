@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Shows an unprivileged container load and run real BPF through a token.
 //!
-//! Run as root: it is the manager then, and starts itself again as the container, which starts itself as a client.
-//! Exits with 0 only if every step came out as it should.
+//! Run as root: it is the manager then, and starts itself again as the container, which starts
+//! itself as a client. Exits with 0 only if every step came out as it should.
 
 mod client;
 mod container;

@@ -48,7 +48,8 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Breaks at blanks, commas and colons; lines after the first are indented as deep as `head` is long.
+/// Breaks at blanks, commas and colons; lines after the first are indented as deep as `head` is
+/// long.
 fn wrapped(head: &str, text: &str) -> String {
     let mut result = String::new();
     let mut line = head.to_owned();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `bpftoken check`: each object loads under exactly what it prints, and fails with any single item of it removed.
+//! `bpftoken check`: each object loads under exactly what it prints, and fails with any single item
+//! of it removed.
 
 use std::fs::File;
 use std::path::Path;

@@ -39,8 +39,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("library::dropped_container_is_killed", dropped_container),
 ];
 
-/// Every name of the tables has its value in the running kernel's BTF, and every name there is in the tables, but for
-/// what a kernel newer than 7.3 has more.
+/// Every name of the tables has its value in the running kernel's BTF, and every name there is in
+/// the tables, but for what a kernel newer than 7.3 has more.
 fn names(_: &World) -> Result<()> {
     fn kind<K: Kind>(btf: &Btf<'_>, name: &str) -> Result<()> {
         let found: Enum<'_> = btf

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tests of `bpftoken` and of the library `bpf-token`.
 //!
-//! Runs as root in the initial user namespace; with neither a chroot nor a container around it. Expects `bpftoken` and
-//! `bpf-token-example` beside itself. The tests run one after the other: they look at what all processes have.
+//! Runs as root in the initial user namespace; with neither a chroot nor a container around it.
+//! Expects `bpftoken` and `bpf-token-example` beside itself. The tests run one after the other:
+//! they look at what all processes have.
 
 mod check;
 mod library;

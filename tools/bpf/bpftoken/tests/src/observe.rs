@@ -186,7 +186,8 @@ fn probe_without_a_token(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// libbpf's rules: a path that was given must work, an empty one asks for none, and the default may give none.
+/// libbpf's rules: a path that was given must work, an empty one asks for none, and the default may
+/// give none.
 fn probe_discovery(world: &World) -> Result<()> {
     world
         .run(&["probe", "--token", "/tmp"])?

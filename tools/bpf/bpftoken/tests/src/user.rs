@@ -21,7 +21,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("user::no_such_user", no_such_user),
 ];
 
-/// Runs a script as root in a mount namespace where `tester` (uid 4321) has the subordinate ids from 200000.
+/// Runs a script as root in a mount namespace where `tester` (uid 4321) has the subordinate ids
+/// from 200000.
 fn with_tester(world: &World, script: &str) -> Result<Said> {
     let dir = world.dir.path();
     let passwd = fs::read_to_string("/etc/passwd")?;

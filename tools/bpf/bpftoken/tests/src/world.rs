@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the tests share: the programs under test, where a container can reach them, and how their output is read.
+//! What the tests share: the programs under test, where a container can reach them, and how their
+//! output is read.
 
 use std::fs;
 use std::io::Read;
