@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod explain;
 mod generate;
 mod output;
 mod probe;

@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::Container;
@@ -14,6 +13,7 @@ use bpf_token::IdMap;
 
 use crate::cli::ContainerArgs;
 use crate::cli::Grants;
+use crate::explain::explain;
 
 /// The exit status of `run` for an error of its own, as env(1) and docker(1) have it.
 pub const FAILED: u8 = 125;
@@ -27,14 +27,17 @@ pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Resu
         .network(args.net)
         .pid(args.pid)
         .cgroup(args.cgroup)
-        .bpffs(delegation, args.target);
+        .bpffs(delegation.clone(), args.target);
     if let Some(user) = args.user {
         let user = User::find(&user)?;
         let uids = maps(user.uid, subordinate("/etc/subuid", &user)?);
         let gids = maps(user.gid, subordinate("/etc/subgid", &user)?);
         container = container.ids(uids, gids);
     }
-    let status = container.spawn().map_err(explain)?.wait()?;
+    let status = container
+        .spawn()
+        .map_err(|error| explain(error, &delegation))?
+        .wait()?;
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
@@ -45,32 +48,8 @@ pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Resu
 
 pub fn mount(pid: i32, target: &Path, grants: &Grants) -> Result<ExitCode> {
     let delegation = grants.delegation()?;
-    bpf_token::mount_into(pid, target, &delegation).map_err(explain)?;
+    bpf_token::mount_into(pid, target, &delegation).map_err(|error| explain(error, &delegation))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Adds what to do where the kernel's word is only "no".
-pub fn explain(error: bpf_token::Error) -> anyhow::Error {
-    let hint = match (&error, error.errno()) {
-        (bpf_token::Error::Sys { what, .. }, Some(rustix::io::Errno::PERM))
-            if what.starts_with("set delegate_") =>
-        {
-            "only CAP_SYS_ADMIN in the initial user namespace may delegate: run it as root, with --user for the \
-             container's user"
-        }
-        (bpf_token::Error::Sys { what, .. }, Some(rustix::io::Errno::INVAL))
-            if what.starts_with("set delegate_") =>
-        {
-            "the running kernel does not know one of the names, or has no BPF delegation (Linux 6.9 has)"
-        }
-        (bpf_token::Error::Container { step, .. }, Some(rustix::io::Errno::PERM))
-            if step.starts_with("enter") || step.starts_with("make the process") =>
-        {
-            "it takes root, or user namespaces for everybody (user.max_user_namespaces), and no chroot"
-        }
-        _ => return error.into(),
-    };
-    anyhow!("{error}; {hint}")
 }
 
 /// A user, as /etc/passwd has it.

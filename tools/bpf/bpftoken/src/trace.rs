@@ -95,12 +95,12 @@ impl<'a> Event<'a> {
             Some((at, cpu.parse().ok()?, rest))
         })?;
         let (command, pid) = line[..at].trim().rsplit_once('-')?;
-        let mut words = rest.trim_start().splitn(3, ' ');
-        let flags_or_time = words.next()?;
-        let (time, rest) = match flags_or_time.strip_suffix(':') {
-            Some(time) => (time, rest.trim_start().split_once(' ')?.1),
-            None => (words.next()?.strip_suffix(':')?, words.next()?),
-        };
+        // Flags may be off; the time is the first word that ends with a colon.
+        let (mut time, mut rest) = rest.trim_start().split_once(' ')?;
+        if !time.ends_with(':') {
+            (time, rest) = rest.trim_start().split_once(' ')?;
+        }
+        let time = time.strip_suffix(':')?;
         let (event, text) = rest.trim_start().split_once(':')?;
         Some(Self {
             seconds: time.parse().ok()?,

@@ -24,6 +24,8 @@ use bpf_token::DEFAULT_BPFFS;
 use libbpf_rs::PrintLevel;
 use rustix::pipe::PipeFlags;
 
+use crate::explain::explain;
+
 /// The overflow id of Linux, which owns nothing: root of the container is nobody outside.
 const NOBODY: u32 = 65534;
 
@@ -72,14 +74,18 @@ fn intersection(a: &TokenInfo, b: &TokenInfo) -> TokenInfo {
 /// Loads the object in a container with this delegation; returns what libbpf said if that failed.
 fn load(object: &Path, info: &TokenInfo) -> Result<Option<String>> {
     let (said, saying) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let delegation = Delegation::from(*info);
     let container = Container::new("bpftoken")
         .file(File::open("/proc/self/exe")?.into())
         .args(["try-load"])
         .ids([IdMap::root(NOBODY)], [IdMap::root(NOBODY)])
-        .bpffs(Delegation::from(*info), DEFAULT_BPFFS)
+        .bpffs(delegation.clone(), DEFAULT_BPFFS)
         .pass_fd(File::open(object)?.into(), 0)
         .pass_fd(saying, 2);
-    let status = container.spawn().map_err(crate::run::explain)?.wait()?;
+    let status = container
+        .spawn()
+        .map_err(|error| explain(error, &delegation))?
+        .wait()?;
     match status.exit_status() {
         Some(0) => Ok(None),
         Some(code) if code == i32::from(REFUSED) => {

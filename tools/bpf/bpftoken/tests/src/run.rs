@@ -126,9 +126,18 @@ fn bad_lists(world: &World) -> Result<()> {
 
 /// A name that this program does not know is the kernel's to refuse.
 fn unknown_name(world: &World) -> Result<()> {
-    said(&mut world.contained("--maps hash:teleport", &["true"]))?
-        .must(125)?
-        .explains(&["delegate_maps", "teleport", "EINVAL"])
+    for (options, words) in [
+        (
+            "--maps hash:teleport",
+            ["delegate_maps=0x2:teleport", "no map type \"teleport\""],
+        ),
+        ("--progs xpd", ["delegate_progs=xpd", "is \"xdp\" meant?"]),
+    ] {
+        let said = said(&mut world.contained(options, &["true"]))?.must(125)?;
+        said.explains(&words)?;
+        said.tells(&["EINVAL"])?;
+    }
+    Ok(())
 }
 
 fn target(world: &World) -> Result<()> {
