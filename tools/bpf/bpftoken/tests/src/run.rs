@@ -159,7 +159,7 @@ fn target(world: &World) -> Result<()> {
 /// A running container gets another BPF FS, and can make tokens from it.
 fn mount(world: &World) -> Result<()> {
     let holder = Holder::start(world, LEAST)?;
-    let pid = holder.pid()?.to_string();
+    let pid = holder.pid.to_string();
     world
         .run(&[
             "mount",

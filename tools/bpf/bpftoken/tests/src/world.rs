@@ -3,10 +3,13 @@
 //! output is read.
 
 use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
 use std::process::ExitCode;
 use std::process::Stdio;
@@ -155,7 +158,7 @@ pub fn role() -> Option<ExitCode> {
         return None;
     }
     let held = Token::from_bpffs("/sys/fs/bpf").and_then(|token| {
-        println!("held");
+        println!("{}", std::process::id());
         // The other end stays open until the test has seen enough.
         std::io::stdin()
             .read_to_end(&mut Vec::new())
@@ -176,35 +179,32 @@ pub fn role() -> Option<ExitCode> {
 }
 
 /// A container that holds a token until this is dropped.
-pub struct Holder(std::process::Child);
+pub struct Holder {
+    run: Child,
+    /// The process that holds the token, a child of `bpftoken run`.
+    pub pid: i32,
+}
 
 impl Holder {
     pub fn start(world: &World, options: &str) -> Result<Self> {
         let mut command = world.contained(options, &[path(&world.own), HOLD]);
-        let mut child = command
+        let mut run = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut ready = [0; 5];
-        let out = child.stdout.as_mut().context("no stdout")?;
-        out.read_exact(&mut ready)
-            .context("the container does not get a token")?;
-        Ok(Self(child))
-    }
-
-    /// The process that holds the token, a child of `bpftoken run`.
-    pub fn pid(&self) -> Result<i32> {
-        let pid = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let child = children.split_whitespace().next().context("no child")?;
-        Ok(child.parse()?)
+        let mut line = String::new();
+        let out = run.stdout.take().context("no stdout")?;
+        BufReader::new(out).read_line(&mut line)?;
+        let pid = line.trim().parse();
+        let pid = pid.context("the container does not get a token")?;
+        Ok(Self { run, pid })
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
+        drop(self.run.stdin.take());
         // It ends with its input; a failure to wait leaves nothing to do.
-        let _ = self.0.wait();
+        let _ = self.run.wait();
     }
 }
