@@ -3,6 +3,7 @@
 //! The defects of the C implementation that the Rust one has not: section 5 of the design.
 
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 
 use super::leak;
 use crate::bpf;
+use crate::bpf::MapType;
 use crate::container;
 use crate::container::Delegation;
 use crate::container::Instance;
@@ -64,26 +66,37 @@ fn fails_with(instance: &Instance, errno: Errno) {
     assert_eq!(bpf::token_create(&instance.root).err(), Some(errno));
 }
 
-/// A token is no file to open a second time, through /proc/self/fd: a map or a program is none either. What
-/// the C kernel opens there is a token file without a token, and any use of it dereferences NULL.
+/// Opening a token again, through /proc/self/fd, is refused or gives a file that is no token. What the C
+/// kernel opens there passes for a token but has none, and any use of it dereferences NULL.
 fn opened_again() -> Result<(), String> {
     let outcome = Child::spawn(|| {
         container::run(&Delegation::ANY, |instance| {
             let token = instance.token();
             let path = format!("/proc/self/fd/{}", token.as_raw_fd());
-            let again = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-            if let Ok(again) = &again {
-                bpf::masks(again);
+            match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(again) => is_no_token(&again),
+                Err(errno) => assert_eq!(errno, Errno::NXIO),
             }
-            assert_eq!(again.err(), Some(Errno::NXIO));
+            bpf::map_create(MapType::Hash, Some(token.as_raw_fd()))
+                .expect("the token still grants");
         });
     })
     .wait();
     match outcome {
-        Err(message) if message.contains("killed by signal 9") => Err(format!(
-            "BPF_OBJ_GET_INFO_BY_FD on the file opened again: {message}"
-        )),
+        Err(message) if message.contains("killed by signal 9") => {
+            Err(format!("using the file opened again: {message}"))
+        }
         Err(message) => panic!("{message}"),
         Ok(()) => Ok(()),
     }
+}
+
+fn is_no_token(file: &OwnedFd) {
+    let info = bpf::info_by_fd(file, &mut [0; 32]);
+    assert_eq!(info, Err(Errno::INVAL), "BPF_OBJ_GET_INFO_BY_FD");
+    let map = bpf::map_create(MapType::Hash, Some(file.as_raw_fd()));
+    assert_eq!(map.err(), Some(Errno::INVAL), "BPF_MAP_CREATE");
+    let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+    let fdinfo = fdinfo.expect("fdinfo");
+    assert!(!fdinfo.contains("allowed_"), "{fdinfo}");
 }
