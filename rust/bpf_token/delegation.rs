@@ -21,6 +21,14 @@ pub(crate) struct Delegation {
 }
 
 impl Delegation {
+    /// Nothing at all.
+    pub(crate) const NOTHING: Self = Self {
+        cmds: Mask::EMPTY,
+        maps: Mask::EMPTY,
+        progs: Mask::EMPTY,
+        attachs: Mask::EMPTY,
+    };
+
     /// Whether nothing is delegated: no token can be made of this.
     pub(crate) fn is_empty(&self) -> bool {
         self.cmds.is_empty()

@@ -4,11 +4,13 @@
 
 use crate::{
     delegation::Delegation,
+    events,
     mask::{
         Kind,
         Mask, //
     },
-    mount, //
+    mount,
+    reason::NotCreated, //
 };
 use core::{
     cell::UnsafeCell,
@@ -37,7 +39,6 @@ use kernel::{
         },
         Fd,
         FileOperations,
-        InodeOperations,
         Path,
         PseudoFile,
         PseudoFileOperations,
@@ -123,13 +124,20 @@ unsafe impl Send for Token {}
 // SAFETY: As above; all that changes in a token is its reference count, which is atomic.
 unsafe impl Sync for Token {}
 
+/// Who says that a capability is missing.
+#[derive(Clone, Copy)]
+pub(crate) enum Denial {
+    /// The current task does not have it.
+    Capability,
+    /// A security module.
+    SecurityModule,
+}
+
 /// The file operations of a token: what tells its descriptors from all others.
-// SAFETY: Nobody else makes files with this table; `kernel/bpf/syscall.c` only compares with it,
-// and reads a `struct bpf_token` from `private_data`.
+// SAFETY: `kernel/bpf/syscall.c` only compares with this table, and reads the `struct bpf_token` in
+// the `private_data` of a file that has it.
 #[export_name = "bpf_token_fops"]
 static FILE_OPERATIONS: FileOperations<Token> = unsafe { FileOperations::new() };
-
-static INODE_OPERATIONS: InodeOperations = InodeOperations::EMPTY;
 
 impl Token {
     /// Borrows the token that C code points at, if it points at one.
@@ -173,6 +181,31 @@ impl Token {
         &self.allowed
     }
 
+    /// The user namespace that the token gives its capabilities from.
+    #[inline]
+    pub(crate) fn userns(&self) -> &UserNamespace {
+        &self.userns
+    }
+
+    /// Fails unless the current task has `cap`, or `CAP_SYS_ADMIN` in its place: in the user
+    /// namespace of the token, if the security modules agree, or without a token in the initial
+    /// one.
+    #[inline]
+    pub(crate) fn check_capable(token: Option<&Self>, cap: Capability) -> Result<(), Denial> {
+        let userns = token.map_or(UserNamespace::init(), Self::userns);
+        if !userns.capable(cap)
+            && (cap == Capability::SYS_ADMIN || !userns.capable(Capability::SYS_ADMIN))
+        {
+            return Err(Denial::Capability);
+        }
+        match token {
+            Some(token) if !security::token_capable(token.as_bpf_token(), cap) => {
+                Err(Denial::SecurityModule)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the token delegates `cmd`, and the security modules agree.
     #[inline]
     pub(crate) fn allows_cmd(&self, cmd: bindings::bpf_cmd) -> bool {
@@ -185,20 +218,24 @@ impl Token {
     /// # Safety
     ///
     /// `attr` must be the attributes of `BPF_TOKEN_CREATE`.
-    pub(crate) unsafe fn create(attr: *mut bindings::bpf_attr) -> Result<u32> {
+    pub(crate) unsafe fn create(attr: *mut bindings::bpf_attr) -> Result<u32, NotCreated> {
         // SAFETY: The caller passes attributes of this command.
-        let fd = Fd::get(unsafe { (*attr).token_create.bpffs_fd })?;
+        let fd = unsafe { (*attr).token_create.bpffs_fd };
+        let fd = Fd::get(fd).map_err(|_| NotCreated::NotOpen { fd })?;
         let path = fd.file().path();
         let (bpffs, allowed) = may_create(path)?;
 
         // What is made in the following steps is given back by its guard if a later step fails.
         let mode = bindings::S_IFREG | (bindings::S_IRUSR | bindings::S_IWUSR) & !current_umask();
-        let mut inode = bpffs.new_inode(mode as u16)?;
-        inode.set_operations(&INODE_OPERATIONS, &FILE_OPERATIONS);
+        let mut inode = bpffs.new_inode(mode as u16).map_err(NotCreated::NoInode)?;
         inode.clear_nlink();
-        let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
-        let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)?;
-        let token = Self::new(bpffs.user_ns(), allowed, attr, path)?;
+        let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)
+            .map_err(NotCreated::NoDescriptor)?;
+        let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)
+            .map_err(NotCreated::NoFile)?;
+        let token =
+            Self::new(bpffs.user_ns(), allowed, attr, path).map_err(NotCreated::NoToken)?;
+        events::created(&token);
         Ok(file.publish(fd, token))
     }
 
@@ -262,40 +299,31 @@ impl Token {
 /// Whether the current task may make a token by `path`, and if so, of what.
 ///
 /// The order of the checks is that of the C implementation: it decides which errno a caller sees.
-fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation)> {
+fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation), NotCreated> {
     if !path.is_root() {
-        return Err(EINVAL);
+        return Err(NotCreated::NotARoot);
     }
-    let bpffs = BpfFs::from_super_block(path.super_block()).ok_or(EINVAL)?;
-    path.permission(MAY_ACCESS)?;
+    let bpffs = BpfFs::from_super_block(path.super_block()).ok_or(NotCreated::NotABpfFs)?;
+    path.permission(MAY_ACCESS).map_err(NotCreated::NoAccess)?;
 
     // A token is made where it is meant to be used: neither in an ancestor nor in a descendant.
     let userns = bpffs.user_ns();
-    if !userns.is_current() || !userns.capable(Capability::BPF) {
-        return Err(EPERM);
+    if !userns.is_current() {
+        return Err(NotCreated::OtherNamespace);
+    }
+    if !userns.capable(Capability::BPF) {
+        return Err(NotCreated::Unprivileged);
     }
     // In the initial user namespace, a capability is what a token would stand for.
     if userns.is_init() {
-        return Err(EOPNOTSUPP);
+        return Err(NotCreated::InitialNamespace);
     }
 
     let allowed = mount::delegation(bpffs);
     if allowed.is_empty() {
-        return Err(ENOENT);
+        return Err(NotCreated::NothingDelegated);
     }
     Ok((bpffs, allowed))
-}
-
-/// Whether the current task has `cap`, or `CAP_SYS_ADMIN` in its place: in the user namespace of
-/// the token, if the security modules agree, or else in the initial one.
-pub(crate) fn capable(token: Option<&Token>, cap: Capability) -> bool {
-    let userns = token.map_or(UserNamespace::init(), |token| &token.userns);
-    if !userns.capable(cap)
-        && (cap == Capability::SYS_ADMIN || !userns.capable(Capability::SYS_ADMIN))
-    {
-        return false;
-    }
-    token.is_none_or(|token| security::token_capable(token.as_bpf_token(), cap))
 }
 
 // SAFETY: A token is always reference-counted by `refcount`.
@@ -335,6 +363,7 @@ impl WorkItem for Token {
 #[pinned_drop]
 impl PinnedDrop for Token {
     fn drop(self: Pin<&mut Self>) {
+        events::freed(&self);
         // SAFETY: By the type invariant, the modules accepted the token; this is its end.
         unsafe { security::token_free(ptr::from_ref(&*self).cast_mut().cast()) };
     }

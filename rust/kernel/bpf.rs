@@ -6,4 +6,5 @@
 //! [`include/uapi/linux/bpf.h`](srctree/include/uapi/linux/bpf.h).
 
 pub mod bpffs;
+pub mod log;
 pub mod security;

@@ -71,6 +71,20 @@ impl UserNamespace {
         ptr::eq(self.as_ptr(), unsafe { bindings::current_user_ns() })
     }
 
+    /// The number of the namespace, as `/proc/<pid>/ns/user` shows it.
+    #[inline]
+    pub fn inum(&self) -> u32 {
+        // SAFETY: By the type invariant, the namespace is alive; its number does not change.
+        unsafe { (*self.as_ptr()).ns.inum }
+    }
+
+    /// The number of the current task's user namespace.
+    #[inline]
+    pub fn current_inum() -> u32 {
+        // SAFETY: The current task keeps its user namespace alive for the length of this call.
+        unsafe { Self::from_ptr(bindings::current_user_ns()) }.inum()
+    }
+
     /// Returns whether the current task has `cap` with regard to this user namespace.
     ///
     /// As C's `ns_capable()`, this marks the task as having used its privilege, and is audited.

@@ -4,7 +4,6 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
-use super::pseudo_file::FileOperations;
 use crate::bindings;
 use core::{
     mem::ManuallyDrop,
@@ -16,18 +15,6 @@ use core::{
 pub fn current_umask() -> u32 {
     // SAFETY: There is always a current task with an `fs_struct` in a system call.
     unsafe { bindings::current_umask() as u32 }
-}
-
-/// Wraps the kernel's `struct inode_operations` for an inode that needs none of them.
-#[repr(transparent)]
-pub struct InodeOperations(bindings::inode_operations);
-
-// SAFETY: The operations are never written to.
-unsafe impl Sync for InodeOperations {}
-
-impl InodeOperations {
-    /// Operations that are all left to the VFS.
-    pub const EMPTY: Self = Self(pin_init::zeroed());
 }
 
 /// An inode that was just made and that nobody else can reach yet.
@@ -55,20 +42,6 @@ impl NewInode {
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::inode {
         self.inode.as_ptr()
-    }
-
-    /// Sets what the inode and the files opened from it can do.
-    #[inline]
-    pub fn set_operations<T>(
-        &mut self,
-        inode_ops: &'static InodeOperations,
-        file_ops: &'static FileOperations<T>,
-    ) {
-        // SAFETY: By the type invariant, nobody else can reach the inode.
-        unsafe {
-            (*self.as_ptr()).i_op = &raw const inode_ops.0;
-            (*self.as_ptr()).__bindgen_anon_3.i_fop = file_ops.as_ptr();
-        }
     }
 
     /// Makes the inode one without a name: it goes with its last reference.

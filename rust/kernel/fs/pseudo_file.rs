@@ -47,7 +47,9 @@ pub trait PseudoFileOperations: Sized {
 
 /// Wraps the kernel's `struct file_operations` for files of one kind.
 ///
-/// Its address is the mark of the kind: a file whose `f_op` points here is a [`PseudoFile<T>`].
+/// Its address is the mark of the kind: a file whose `f_op` points here was made by
+/// [`PseudoFile::new`]. Nobody else can make one: no inode has this table in `i_fop`, so a second
+/// open of such a file, by way of `/proc/<pid>/fd/<fd>`, fails with `ENXIO`.
 #[repr(transparent)]
 pub struct FileOperations<T>(bindings::file_operations, PhantomData<T>);
 
@@ -66,8 +68,7 @@ impl<T: PseudoFileOperations> FileOperations<T> {
     ///
     /// # Safety
     ///
-    /// Other code that makes files with this table must put what `T::Data` makes of itself by
-    /// `into_foreign` into their `private_data`, or leave it null.
+    /// C code that knows this table must neither make files with it nor give it to an inode.
     pub const unsafe fn new() -> Self {
         Self(
             bindings::file_operations {

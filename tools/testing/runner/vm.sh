@@ -27,13 +27,14 @@ boot() {
 	[ "$accel" = kvm ] || options+=(--disable-kvm)
 	[ -z "${DIR:-}" ] || options+=(--rwdir "$DIR")
 	[ -z "$script" ] || options+=(--exec "exec bash $script")
-	local chardev="-chardev file,id=klog,path=$console -serial chardev:klog"
+	# virtme-ng keeps the one serial console for itself, so the kernel's messages go to a virtio console.
+	local klog="-chardev file,id=klog,path=$console -device virtio-serial-pci -device virtconsole,chardev=klog"
 	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
 	cd /
-	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --force-9p \
+	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --skip-modules --force-9p \
 		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root --overlay-rwdir /work \
-		--append "console=ttyS1 ignore_loglevel ${KERNEL_ARGS:-}" \
-		--qemu-opts="$chardev ${QEMU_OPTS:-}" "${options[@]}"
+		--append "console=hvc0 ignore_loglevel ${KERNEL_ARGS:-}" \
+		--qemu-opts="$klog ${QEMU_OPTS:-}" "${options[@]}"
 }
 
 # KVM is what boots a guest, not what has a device node: ask by booting, once for this host.

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The life of BPF tokens, and the refusals that a token, or the lack of one, led to. Emitted by the
+ * token in Rust (CONFIG_BPF_TOKEN_RUST).
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM bpf_token
+
+#if !defined(_TRACE_BPF_TOKEN_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _TRACE_BPF_TOKEN_H
+
+#include <linux/bpf.h>
+#include <linux/bpf_token.h>
+#include <linux/tracepoint.h>
+#include <linux/user_namespace.h>
+
+DECLARE_EVENT_CLASS(bpf_token,
+
+	TP_PROTO(const struct bpf_token *token),
+
+	TP_ARGS(token),
+
+	TP_STRUCT__entry(
+		__field(u32, userns)
+		__field(u64, cmds)
+		__field(u64, maps)
+		__field(u64, progs)
+		__field(u64, attachs)
+	),
+
+	TP_fast_assign(
+		__entry->userns = token->userns->ns.inum;
+		__entry->cmds = token->allowed_cmds;
+		__entry->maps = token->allowed_maps;
+		__entry->progs = token->allowed_progs;
+		__entry->attachs = token->allowed_attachs;
+	),
+
+	TP_printk("userns=%u cmds=0x%llx maps=0x%llx progs=0x%llx attachs=0x%llx",
+		  __entry->userns, __entry->cmds, __entry->maps, __entry->progs,
+		  __entry->attachs)
+);
+
+DEFINE_EVENT(bpf_token, bpf_token_create,
+	TP_PROTO(const struct bpf_token *token),
+	TP_ARGS(token)
+);
+
+DEFINE_EVENT(bpf_token, bpf_token_free,
+	TP_PROTO(const struct bpf_token *token),
+	TP_ARGS(token)
+);
+
+/*
+ * cap is the number of the capability that was missing, or -1. The masks are those of the token, or
+ * 0 without one; userns is that of the token, or the caller's.
+ */
+TRACE_EVENT(bpf_token_refuse,
+
+	TP_PROTO(const struct bpf_token_refusal *refusal),
+
+	TP_ARGS(refusal),
+
+	TP_STRUCT__entry(
+		__field(u32, userns)
+		__field(u64, cmds)
+		__field(u64, maps)
+		__field(u64, progs)
+		__field(u64, attachs)
+		__field(u32, cmd)
+		__field(u32, type)
+		__field(u32, attach_type)
+		__field(s32, cap)
+		__field(s32, err)
+		__string(reason, refusal->reason)
+	),
+
+	TP_fast_assign(
+		__entry->userns = refusal->userns;
+		__entry->cmds = refusal->cmds;
+		__entry->maps = refusal->maps;
+		__entry->progs = refusal->progs;
+		__entry->attachs = refusal->attachs;
+		__entry->cmd = refusal->cmd;
+		__entry->type = refusal->type;
+		__entry->attach_type = refusal->attach_type;
+		__entry->cap = refusal->cap;
+		__entry->err = refusal->err;
+		__assign_str(reason);
+	),
+
+	TP_printk("userns=%u cmds=0x%llx maps=0x%llx progs=0x%llx attachs=0x%llx cmd=%u type=%u attach_type=%u cap=%d err=%d reason=\"%s\"",
+		  __entry->userns, __entry->cmds, __entry->maps, __entry->progs,
+		  __entry->attachs, __entry->cmd, __entry->type, __entry->attach_type,
+		  __entry->cap, __entry->err, __get_str(reason))
+);
+
+#endif /* _TRACE_BPF_TOKEN_H */
+
+/* This part must be outside protection */
+#include <trace/define_trace.h>

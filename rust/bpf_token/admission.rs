@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The step that a `bpf()` command takes with its `token_fd`.
+//!
+//! A descriptor that is no token is refused. A token that does not delegate what is asked for is
+//! put aside, and the caller stands on its own capabilities. What follows are the privileges that
+//! the command needs, from the token's user namespace or from the initial one.
+
+use crate::{
+    mask::{
+        Kind,
+        MapType, //
+    },
+    reason::{
+        Lack,
+        Purpose,
+        Reason,
+        Unused, //
+    },
+    refusal::Asked,
+    token::{
+        Denial,
+        Token, //
+    },
+};
+use kernel::{
+    bindings,
+    capability::Capability,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// What a command asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum Request {
+    MapCreate { map_type: u32 },
+    ProgLoad { prog_type: u32, attach_type: u32 },
+    BtfLoad,
+    BtfGetFdById,
+}
+
+impl Request {
+    /// The command.
+    pub(crate) fn cmd(self) -> u32 {
+        match self {
+            Self::MapCreate { .. } => bindings::bpf_cmd_BPF_MAP_CREATE,
+            Self::ProgLoad { .. } => bindings::bpf_cmd_BPF_PROG_LOAD,
+            Self::BtfLoad => bindings::bpf_cmd_BPF_BTF_LOAD,
+            Self::BtfGetFdById => bindings::bpf_cmd_BPF_BTF_GET_FD_BY_ID,
+        }
+    }
+
+    /// The request as it is traced.
+    pub(crate) fn asked(self) -> Asked {
+        let (object_type, attach_type) = match self {
+            Self::MapCreate { map_type } => (map_type, 0),
+            Self::ProgLoad {
+                prog_type,
+                attach_type,
+            } => (prog_type, attach_type),
+            Self::BtfLoad | Self::BtfGetFdById => (0, 0),
+        };
+        Asked {
+            cmd: self.cmd(),
+            object_type,
+            attach_type,
+        }
+    }
+
+    /// Whether `token` can be used for this, or else why not.
+    #[inline]
+    fn allowed_by(self, token: &Token) -> Result<(), Unused> {
+        let (allowed, cmd) = (token.allowed(), self.cmd());
+        if !token.allows_cmd(cmd) {
+            return Err(if allowed.cmd(cmd) {
+                Unused::CmdSecurityModule(cmd)
+            } else {
+                Unused::Cmd(cmd, allowed.cmds)
+            });
+        }
+        match self {
+            Self::MapCreate { map_type } if !allowed.maps.contains(map_type) => {
+                Err(Unused::MapType(map_type, allowed.maps))
+            }
+            Self::ProgLoad { prog_type, .. } if !allowed.progs.contains(prog_type) => {
+                Err(Unused::ProgType(prog_type, allowed.progs))
+            }
+            Self::ProgLoad { attach_type, .. } if !allowed.attachs.contains(attach_type) => {
+                Err(Unused::AttachType(attach_type, allowed.attachs))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a command stands on: a token, or the caller's own capabilities.
+pub(crate) struct Admission {
+    token: Result<ARef<Token>, Unused>,
+}
+
+impl Admission {
+    /// Looks at the token that came with `request`, if one did.
+    #[inline]
+    pub(crate) fn new(request: Request, token_fd: Option<u32>) -> Result<Self, Reason> {
+        let Some(fd) = token_fd else {
+            return Ok(Self {
+                token: Err(Unused::NotGiven),
+            });
+        };
+        let token = Token::get_from_fd(fd).map_err(|err| match err {
+            EBADF => Reason::NotOpen { fd },
+            _ => Reason::NotAToken { fd },
+        })?;
+        Ok(Self {
+            token: request.allowed_by(&token).map(|()| token),
+        })
+    }
+
+    /// Hands the token on to what keeps it.
+    #[inline]
+    pub(crate) fn into_token(self) -> Option<ARef<Token>> {
+        self.token.ok()
+    }
+
+    /// The token.
+    #[inline]
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.token.as_deref().ok()
+    }
+
+    /// Fails if the caller does not have `cap` where this stands.
+    #[inline]
+    fn require(&self, cap: Capability, purpose: Purpose) -> Result<(), Reason> {
+        match Token::check_capable(self.token(), cap) {
+            Ok(()) => Ok(()),
+            Err(denial) => Err(self.unprivileged(cap, purpose, denial)),
+        }
+    }
+
+    #[cold]
+    fn unprivileged(&self, cap: Capability, purpose: Purpose, denial: Denial) -> Reason {
+        let lack = match (&self.token, denial) {
+            (Err(unused), _) => Lack::WithoutToken(*unused),
+            (Ok(_), Denial::Capability) => Lack::InTokenNamespace,
+            (Ok(_), Denial::SecurityModule) => Lack::SecurityModule,
+        };
+        Reason::Unprivileged { cap, purpose, lack }
+    }
+
+    /// The privileges that `BPF_MAP_CREATE` needs.
+    #[inline]
+    pub(crate) fn may_create_map(&self, map_type: u32) -> Result<(), Reason> {
+        if unprivileged_bpf_disabled() {
+            self.require(Capability::BPF, Purpose::UnprivilegedBpfDisabled)?;
+        }
+        match Privilege::of_map_type(map_type) {
+            Privilege::None => Ok(()),
+            Privilege::Bpf => self.require(Capability::BPF, Purpose::MapType(map_type)),
+            Privilege::NetAdmin => self.require(Capability::NET_ADMIN, Purpose::MapType(map_type)),
+        }
+    }
+
+    /// The privileges that `BPF_PROG_LOAD` needs before the verifier runs.
+    #[inline]
+    pub(crate) fn may_load_prog(&self, load: &ProgLoad) -> Result<(), Reason> {
+        let bpf = Token::check_capable(self.token(), Capability::BPF);
+        let require_bpf = |purpose| {
+            bpf.map_err(|denial| self.unprivileged(Capability::BPF, purpose, denial))
+        };
+
+        if load.any_alignment && !cfg!(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) {
+            require_bpf(Purpose::AnyAlignment)?;
+        }
+        if unprivileged_bpf_disabled() {
+            require_bpf(Purpose::UnprivilegedBpfDisabled)?;
+        }
+        if load.insn_cnt == 0 || load.insn_cnt > bindings::BPF_COMPLEXITY_LIMIT_INSNS {
+            return Err(Reason::InstructionCount(load.insn_cnt));
+        }
+        if load.insn_cnt > bindings::BPF_MAXINSNS {
+            require_bpf(Purpose::Instructions(load.insn_cnt))?;
+        }
+        if load.prog_type != bindings::bpf_prog_type_BPF_PROG_TYPE_SOCKET_FILTER
+            && load.prog_type != bindings::bpf_prog_type_BPF_PROG_TYPE_CGROUP_SKB
+        {
+            require_bpf(Purpose::ProgType(load.prog_type))?;
+        }
+        if load.needs_net_admin {
+            self.require(Capability::NET_ADMIN, Purpose::ProgType(load.prog_type))?;
+        }
+        if load.needs_perfmon {
+            self.require(Capability::PERFMON, Purpose::ProgType(load.prog_type))?;
+        }
+        Ok(())
+    }
+
+    /// The privilege that `BPF_BTF_LOAD` needs.
+    #[inline]
+    pub(crate) fn may_load_btf(&self) -> Result<(), Reason> {
+        self.require(Capability::BPF, Purpose::Command(Request::BtfLoad.cmd()))
+    }
+
+    /// The privilege that `BPF_BTF_GET_FD_BY_ID` needs.
+    #[inline]
+    pub(crate) fn may_get_btf_by_id(&self) -> Result<(), Reason> {
+        self.require(
+            Capability::SYS_ADMIN,
+            Purpose::Command(Request::BtfGetFdById.cmd()),
+        )
+    }
+}
+
+/// What of a `BPF_PROG_LOAD` decides which privileges it needs.
+pub(crate) struct ProgLoad {
+    pub(crate) prog_type: u32,
+    pub(crate) insn_cnt: u32,
+    pub(crate) any_alignment: bool,
+    pub(crate) needs_net_admin: bool,
+    pub(crate) needs_perfmon: bool,
+}
+
+/// `kernel.unprivileged_bpf_disabled`: whether nothing can be made without `CAP_BPF`.
+#[inline]
+fn unprivileged_bpf_disabled() -> bool {
+    // SAFETY: The variable is always there; the sysctl may write to it at the same time.
+    unsafe { (&raw const bindings::sysctl_unprivileged_bpf_disabled).read_volatile() != 0 }
+}
+
+/// What maps of a type need.
+#[derive(Clone, Copy)]
+enum Privilege {
+    None,
+    Bpf,
+    NetAdmin,
+}
+
+impl Privilege {
+    const fn of_map_type(map_type: u32) -> Self {
+        use bindings::*;
+        #[allow(non_upper_case_globals)]
+        match map_type {
+            bpf_map_type_BPF_MAP_TYPE_ARRAY
+            | bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY
+            | bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY
+            | bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY
+            | bpf_map_type_BPF_MAP_TYPE_CGROUP_ARRAY
+            | bpf_map_type_BPF_MAP_TYPE_ARRAY_OF_MAPS
+            | bpf_map_type_BPF_MAP_TYPE_HASH
+            | bpf_map_type_BPF_MAP_TYPE_RHASH
+            | bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH
+            | bpf_map_type_BPF_MAP_TYPE_HASH_OF_MAPS
+            | bpf_map_type_BPF_MAP_TYPE_RINGBUF
+            | bpf_map_type_BPF_MAP_TYPE_USER_RINGBUF
+            | bpf_map_type_BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED
+            | bpf_map_type_BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED => Self::None,
+            bpf_map_type_BPF_MAP_TYPE_SOCKMAP
+            | bpf_map_type_BPF_MAP_TYPE_SOCKHASH
+            | bpf_map_type_BPF_MAP_TYPE_DEVMAP
+            | bpf_map_type_BPF_MAP_TYPE_DEVMAP_HASH
+            | bpf_map_type_BPF_MAP_TYPE_XSKMAP => Self::NetAdmin,
+            _ => Self::Bpf,
+        }
+    }
+}
+
+// A new map type must be looked at before it falls under the catch-all of `of_map_type`.
+const _: () = assert!(
+    MapType::NAMES.len() == bindings::bpf_map_type_BPF_MAP_TYPE_RHASH + 1,
+    "admission.rs does not know which privilege a new map type needs (kernel/bpf/syscall.c does)"
+);
