@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod event;
 mod explain;
 mod generate;
 mod output;

@@ -20,10 +20,10 @@ use rustix::event::PollFlags;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
-use serde::Serialize;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
+use crate::event::Event;
 use crate::output;
 
 pub fn trace(json: bool) -> Result<ExitCode> {
@@ -62,54 +62,14 @@ pub fn trace(json: bool) -> Result<ExitCode> {
 }
 
 fn show(line: &str, json: bool) -> Result<()> {
-    if !json {
-        return output::print(&format!("{line}\n"));
-    }
     match Event::parse(line) {
-        Some(event) => output::print(&format!("{}\n", serde_json::to_string(&event)?)),
+        Some(event) if json => output::print(&format!("{}\n", serde_json::to_string(&event)?)),
+        Some(event) => output::print(&event.text()),
         // The kernel says so when it lost events; nothing else has another form.
         None => {
-            anstream::eprintln!("{line}");
+            anstream::eprintln!("{}", line.trim());
             Ok(())
         }
-    }
-}
-
-/// A line of trace_pipe: `comm-pid [cpu] flags seconds: event: text`.
-#[derive(Serialize)]
-struct Event<'a> {
-    seconds: f64,
-    command: &'a str,
-    pid: i32,
-    cpu: u32,
-    event: &'a str,
-    text: &'a str,
-}
-
-impl<'a> Event<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        // The command may hold blanks, dashes and brackets: the first ` [` with digits and `]` ends
-        // it.
-        let (at, cpu, rest) = line.match_indices(" [").find_map(|(at, open)| {
-            let (cpu, rest) = line[at + open.len()..].split_once(']')?;
-            Some((at, cpu.parse().ok()?, rest))
-        })?;
-        let (command, pid) = line[..at].trim().rsplit_once('-')?;
-        // Flags may be off; the time is the first word that ends with a colon.
-        let (mut time, mut rest) = rest.trim_start().split_once(' ')?;
-        if !time.ends_with(':') {
-            (time, rest) = rest.trim_start().split_once(' ')?;
-        }
-        let time = time.strip_suffix(':')?;
-        let (event, text) = rest.trim_start().split_once(':')?;
-        Some(Self {
-            seconds: time.parse().ok()?,
-            command,
-            pid: pid.parse().ok()?,
-            cpu,
-            event,
-            text: text.trim(),
-        })
     }
 }
 
@@ -165,20 +125,4 @@ impl Drop for Instance {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Event;
-
-    #[test]
-    fn lines_of_trace_pipe_are_read() {
-        let line = "        a [b]-c-42      [001] ...1.   105.250000: bpf_token_refused: cmd=prog_load why: no xdp";
-        let event = Event::parse(line).unwrap();
-        assert_eq!((event.command, event.pid, event.cpu), ("a [b]-c", 42, 1));
-        assert_eq!(event.event, "bpf_token_refused");
-        assert_eq!(event.text, "cmd=prog_load why: no xdp");
-        assert!((event.seconds - 105.25).abs() < 1e-9);
-        assert!(Event::parse("CPU:1 [LOST 3 EVENTS]").is_none());
-    }
 }

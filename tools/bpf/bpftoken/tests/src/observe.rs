@@ -26,6 +26,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("probe::with_a_token", probe_with_a_token),
     ("probe::without_a_token", probe_without_a_token),
     ("probe::discovery", probe_discovery),
+    ("reasons::of_the_kernel", reasons),
     ("trace::events", trace),
     ("output::plain_when_piped", plain_when_piped),
     ("output::generated_pages", generated_pages),
@@ -224,6 +225,36 @@ fn probe_discovery(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// A kernel that gives reasons has them in what the tool prints; of another, only the errno is there.
+fn reasons(world: &World) -> Result<()> {
+    let gives_reasons = with_tracefs("test -e /mnt/events/bpf_token")?.code == Some(0);
+    let said = said(&mut world.contained(SOME, &[world.bpftoken(), "probe", "--json"]))?.must(0)?;
+    let report: Value = serde_json::from_str(&said.out)?;
+    for (kind, name, reason) in [
+        ("maps", "array", "delegate_maps=hash:lpm_trie"),
+        ("progs", "sched_cls", "delegate_progs=xdp"),
+        ("cmds", "btf_load", "delegate_cmds=map_create:prog_load"),
+    ] {
+        let item = outcome(&report, kind, name)?;
+        let detail = item["detail"].as_str().unwrap_or_default();
+        if gives_reasons {
+            ensure!(detail.contains(reason), "no {reason} in {item}");
+        } else {
+            ensure!(detail == "Operation not permitted (EPERM)", "{item}");
+        }
+    }
+    let unknown = world
+        .run(&["run", "--maps", "teleport", "--", "true"])?
+        .must(125)?;
+    unknown.explains(&["no map type \"teleport\""])?;
+    ensure!(
+        unknown.err.contains("'teleport' is not a") == gives_reasons,
+        "{}",
+        unknown.err
+    );
+    Ok(())
+}
+
 /// The events of a token's life, where the kernel has them; a clear word where it has not.
 fn trace(world: &World) -> Result<()> {
     let mut command = world.command(&["trace", "--json"]);
@@ -242,7 +273,11 @@ fn trace(world: &World) -> Result<()> {
             .context("it says so of a kernel that has these events")?;
         return Ok(());
     }
-    drop(Holder::start(world, SOME)?);
+    let holder = Holder::start(world, SOME)?;
+    let holding = holder.pid;
+    // The program names a process that is still there when it reads of it.
+    std::thread::sleep(Duration::from_millis(500));
+    drop(holder);
     // The last reference is dropped by a work item.
     std::thread::sleep(Duration::from_millis(500));
     let pid = rustix::process::Pid::from_child(&child);
@@ -253,17 +288,15 @@ fn trace(world: &World) -> Result<()> {
         .map(|line| Ok(serde_json::from_str(&line?)?))
         .collect::<Result<Vec<Value>>>()?;
     ensure!(child.wait()?.success(), "interrupted, it did not end well");
-    let names: Vec<&str> = events
-        .iter()
-        .filter_map(|event| event["event"].as_str())
-        .collect();
-    ensure!(names.len() >= 2, "{events:?}");
-    ensure!(names.iter().all(|name| name.contains("token")), "{names:?}");
+    let find = |name: &str| events.iter().find(|event| event["event"] == name);
+    let made = find("bpf_token_create").with_context(|| format!("{events:?}"))?;
+    ensure!(made["pid"] == holding, "{made}");
+    ensure!(made["command"] == "bpftoken-tests", "{made}");
+    ensure!(made["fields"]["maps"] == "0x802", "{made}");
+    let freed = find("bpf_token_free").with_context(|| format!("{events:?}"))?;
     ensure!(
-        events
-            .iter()
-            .any(|event| event["command"] == "bpftoken-tests"),
-        "{events:?}"
+        freed["fields"]["userns"] == made["fields"]["userns"],
+        "{freed}"
     );
     let gone = format!("test ! -e /mnt/instances/bpftoken-{}", child.id());
     with_tracefs(&gone)?
