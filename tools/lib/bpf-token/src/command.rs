@@ -168,8 +168,8 @@ impl<'a> ProgAttr<'a> {
     /// use bpf_token::{Insn, ProgAttr, Token};
     /// let token = Token::from_bpffs("/sys/fs/bpf")?;
     /// // A socket filter (BPF_PROG_TYPE_SOCKET_FILTER is 1) that lets nothing pass.
-    /// let filter = ProgAttr::new(1, &[Insn::mov64_imm(0, 0), Insn::exit()]);
-    /// let filter = filter.load(Some(&token))?;
+    /// let insns = [Insn::mov64_imm(0, 0), Insn::exit()];
+    /// let filter = ProgAttr::new(1, &insns).load(Some(&token))?;
     /// # Ok::<(), bpf_token::Error>(())
     /// ```
     pub fn load(&self, token: Option<&Token>) -> Result<OwnedFd> {
@@ -186,6 +186,13 @@ impl<'a> ProgAttr<'a> {
 
 /// Loads BTF (`BPF_BTF_LOAD`), on the caller's own capabilities or through a token.
 ///
+/// ```no_run
+/// use bpf_token::{load_btf, Token};
+/// let token = Token::from_bpffs("/sys/fs/bpf")?;
+/// let btf = load_btf(&std::fs::read("types.btf")?, Some(&token))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// Those of bpf(2), with the BTF verifier's log as the reason.
@@ -199,6 +206,13 @@ pub fn load_btf(btf: &[u8], token: Option<&Token>) -> Result<OwnedFd> {
 
 /// Opens the BTF of this id (`BPF_BTF_GET_FD_BY_ID`), on the caller's own capabilities or through a
 /// token.
+///
+/// ```no_run
+/// use bpf_token::{btf_by_id, Token};
+/// let token = Token::from_bpffs("/sys/fs/bpf")?;
+/// let vmlinux = btf_by_id(1, Some(&token))?;
+/// # Ok::<(), bpf_token::Error>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -25,6 +25,16 @@ use crate::error::Result;
 ///
 /// The user namespace of the process that opened it will own the instance; who may set what depends
 /// on the process that does.
+///
+/// ```no_run
+/// use bpf_token::FsContext;
+/// let context = FsContext::open()?;
+/// context.set("mode", "0700")?;
+/// context.set("delegate_cmds", "any")?;
+/// context.create()?;
+/// context.mount()?.attach("/mnt")?;
+/// # Ok::<(), bpf_token::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct FsContext(OwnedFd);
 

@@ -44,6 +44,14 @@ pub(crate) const REFUSED: u8 = b'R';
 const REASON_SIZE: usize = 4096;
 
 /// The container's side: an fs context was opened and sent.
+///
+/// ```no_run
+/// use bpf_token::Request;
+/// use std::os::unix::net::UnixStream;
+/// let manager = UnixStream::connect("/run/manager.sock")?;
+/// Request::send(&manager)?.wait()?.mount("/sys/fs/bpf")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Request<'a> {
     socket: BorrowedFd<'a>,
@@ -111,6 +119,15 @@ impl Granted {
 ///
 /// Dropping it closes the socket's end only if the caller does; answer with [`grant`](Self::grant)
 /// or [`refuse`](Self::refuse).
+///
+/// ```no_run
+/// use bpf_token::{Delegation, Received};
+/// use std::os::unix::net::UnixListener;
+/// let delegation: Delegation = "delegate_cmds=prog_load,delegate_progs=xdp".parse()?;
+/// let (container, _) = UnixListener::bind("/run/manager.sock")?.accept()?;
+/// Received::receive(&container)?.grant(&delegation)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Received<'a> {

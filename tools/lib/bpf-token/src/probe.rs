@@ -5,6 +5,16 @@
 //! What takes a token is done for real, and undone by closing its descriptor. Other commands are
 //! tried with arguments that name no object, which tells whether the caller may use them at all.
 //! Nothing is left behind.
+//!
+//! ```no_run
+//! use bpf_token::{probe, Maps, Mask, Token};
+//! let discovery = Token::discover(None)?;
+//! for (map_type, outcome) in probe::map_types(discovery.token()) {
+//!     let name = Mask::<Maps>::label(map_type);
+//!     println!("{name}: {} {}", outcome.is_allowed(), outcome.detail());
+//! }
+//! # Ok::<(), bpf_token::Error>(())
+//! ```
 
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
