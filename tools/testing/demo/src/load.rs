@@ -56,6 +56,18 @@ pub fn load_refused(object: (&str, &[u8])) {
             let said = SAID.lock().expect("nobody panics with it");
             let line = said.first().map_or("(nothing)", |line| line.trim_end());
             story::evidence(line.trim_start_matches("libbpf: "));
+            for reason in said.iter().flat_map(|text| kernel_log(text)) {
+                story::evidence(&format!("the kernel: {reason}"));
+            }
         }
     }
+}
+
+/// The lines of the kernel's log, if this is the warning in which libbpf quotes it.
+fn kernel_log(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .skip_while(|line| !line.contains("BEGIN PROG LOAD LOG"))
+        .skip(1)
+        .take_while(|line| !line.contains("END PROG LOAD LOG"))
+        .filter(|line| !line.starts_with("processed "))
 }
