@@ -17,7 +17,10 @@ use crate::{
         Reason,
         Unused, //
     },
-    refusal::Asked,
+    refusal::{
+        refuse,
+        Asked, //
+    },
     token::{
         Denial,
         Token, //
@@ -25,6 +28,7 @@ use crate::{
 };
 use kernel::{
     bindings,
+    bpf::log::Log,
     capability::Capability,
     prelude::*,
     sync::aref::ARef, //
@@ -151,7 +155,8 @@ impl Admission {
     #[inline]
     pub(crate) fn may_create_map(&self, map_type: u32) -> Result<(), Reason> {
         if unprivileged_bpf_disabled() {
-            self.require(Capability::BPF, Purpose::UnprivilegedBpfDisabled)?;
+            let cmd = bindings::bpf_cmd_BPF_MAP_CREATE;
+            self.require(Capability::BPF, Purpose::UnprivilegedBpfDisabled(cmd))?;
         }
         match Privilege::of_map_type(map_type) {
             Privilege::None => Ok(()),
@@ -164,15 +169,15 @@ impl Admission {
     #[inline]
     pub(crate) fn may_load_prog(&self, load: &ProgLoad) -> Result<(), Reason> {
         let bpf = Token::check_capable(self.token(), Capability::BPF);
-        let require_bpf = |purpose| {
-            bpf.map_err(|denial| self.unprivileged(Capability::BPF, purpose, denial))
-        };
+        let require_bpf =
+            |purpose| bpf.map_err(|denial| self.unprivileged(Capability::BPF, purpose, denial));
 
         if load.any_alignment && !cfg!(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) {
             require_bpf(Purpose::AnyAlignment)?;
         }
         if unprivileged_bpf_disabled() {
-            require_bpf(Purpose::UnprivilegedBpfDisabled)?;
+            let cmd = bindings::bpf_cmd_BPF_PROG_LOAD;
+            require_bpf(Purpose::UnprivilegedBpfDisabled(cmd))?;
         }
         if load.insn_cnt == 0 || load.insn_cnt > bindings::BPF_COMPLEXITY_LIMIT_INSNS {
             return Err(Reason::InstructionCount(load.insn_cnt));
@@ -217,6 +222,42 @@ pub(crate) struct ProgLoad {
     pub(crate) any_alignment: bool,
     pub(crate) needs_net_admin: bool,
     pub(crate) needs_perfmon: bool,
+}
+
+/// Takes the token step of `request`, then checks the privileges; a refusal is told to `log`.
+#[inline]
+pub(crate) fn admit(
+    request: Request,
+    token_fd: Option<u32>,
+    log: Log<'_>,
+    check: impl FnOnce(&Admission) -> Result<(), Reason>,
+) -> Result<Option<ARef<Token>>> {
+    let refused = |token: Option<&Token>, reason| Err(refuse(request.asked(), token, log, reason));
+    let admission = match Admission::new(request, token_fd) {
+        Ok(admission) => admission,
+        Err(reason) => return refused(None, reason),
+    };
+    match check(&admission) {
+        Ok(()) => Ok(admission.into_token()),
+        Err(reason) => refused(admission.token(), reason),
+    }
+}
+
+/// Refuses what C code found a capability missing for, and returns `EPERM`.
+#[cold]
+pub(crate) fn refuse_unprivileged(
+    asked: Asked,
+    token: Option<&Token>,
+    log: Log<'_>,
+    cap: Capability,
+    purpose: Purpose,
+) -> Error {
+    let lack = match token {
+        Some(_) => Lack::InTokenNamespace,
+        None => Lack::WithoutToken(Unused::NotGiven),
+    };
+    let reason = Reason::Unprivileged { cap, purpose, lack };
+    refuse(asked, token, log, reason)
 }
 
 /// `kernel.unprivileged_bpf_disabled`: whether nothing can be made without `CAP_BPF`.

@@ -47,7 +47,11 @@ impl Names {
     /// The value of the enumerator that is called `name`, in whatever case.
     pub(crate) fn value_of(&self, name: &[u8]) -> Option<u32> {
         let is_name = |candidate: &str| candidate.as_bytes().eq_ignore_ascii_case(name);
-        if let Some(value) = self.by_value.iter().position(|candidate| is_name(candidate)) {
+        if let Some(value) = self
+            .by_value
+            .iter()
+            .position(|candidate| is_name(candidate))
+        {
             return Some(value as u32);
         }
         self.aliases

@@ -271,8 +271,11 @@ mod tests {
     fn aliases_are_shown_by_the_first_name() {
         let run = Mask::<Cmd>::parse(b"prog_run");
         assert!(run == Mask::parse(b"prog_test_run"));
-        assert!(Text::of(&run.unwrap_or(Mask::EMPTY)).is_ok_and(|t| t.as_bytes() == b"prog_test_run"));
-        let maps = Mask::<MapType>::parse(b"cgroup_storage:PERCPU_CGROUP_STORAGE").unwrap_or(Mask::EMPTY);
+        assert!(
+            Text::of(&run.unwrap_or(Mask::EMPTY)).is_ok_and(|t| t.as_bytes() == b"prog_test_run")
+        );
+        let maps =
+            Mask::<MapType>::parse(b"cgroup_storage:PERCPU_CGROUP_STORAGE").unwrap_or(Mask::EMPTY);
         let shown: &[u8] = b"cgroup_storage_deprecated:percpu_cgroup_storage_deprecated";
         assert!(Text::of(&maps).is_ok_and(|t| t.as_bytes() == shown));
         assert!(Mask::parse(shown) == Ok(maps));
@@ -287,7 +290,8 @@ mod tests {
             state ^= state >> 7;
             state ^= state << 17;
             let sparse = state & state.rotate_left(21) & state.rotate_left(42);
-            if !round_trip(Mask::<K>::from_bits(state)) || !round_trip(Mask::<K>::from_bits(sparse)) {
+            if !round_trip(Mask::<K>::from_bits(state)) || !round_trip(Mask::<K>::from_bits(sparse))
+            {
                 return Some(state);
             }
         }
@@ -337,8 +341,24 @@ mod tests {
             assert!(parse(item) == Err(Refusal::Overflow(item)));
         }
         for item in [
-            &b"-1"[..], b" 1", b"1 ", b"++1", b"+", b"0x", b"0xg", b"08", b"0b1", b"0o7", b"1\n\n",
-            b"\n", b"1\r", b"1e3", b"1.0", b"1_000", b"\xd9\xa1", b"0x1\0",
+            &b"-1"[..],
+            b" 1",
+            b"1 ",
+            b"++1",
+            b"+",
+            b"0x",
+            b"0xg",
+            b"08",
+            b"0b1",
+            b"0o7",
+            b"1\n\n",
+            b"\n",
+            b"1\r",
+            b"1e3",
+            b"1.0",
+            b"1_000",
+            b"\xd9\xa1",
+            b"0x1\0",
         ] {
             assert!(parse(item) == Err(Refusal::Unknown(item)));
         }
@@ -351,8 +371,18 @@ mod tests {
             assert!(parse(value) == Err(Refusal::Empty));
         }
         for item in [
-            &b"hash "[..], b" hash", b"hash,array", b"hash\n", b"bpf_map_type_hash", b"ANY", b"Any",
-            b"ringbuff", b"map_create", b"__max_bpf_map_type", b"\xff\xfe", b"h\xc3\xa4sh",
+            &b"hash "[..],
+            b" hash",
+            b"hash,array",
+            b"hash\n",
+            b"bpf_map_type_hash",
+            b"ANY",
+            b"Any",
+            b"ringbuff",
+            b"map_create",
+            b"__max_bpf_map_type",
+            b"\xff\xfe",
+            b"h\xc3\xa4sh",
         ] {
             assert!(parse(item) == Err(Refusal::Unknown(item)));
         }

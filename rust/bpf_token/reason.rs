@@ -44,8 +44,8 @@ pub(crate) enum Reason {
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Command(u32),
-    /// Any command that makes something, while `kernel.unprivileged_bpf_disabled` is set.
-    UnprivilegedBpfDisabled,
+    /// A command that makes something, while `kernel.unprivileged_bpf_disabled` is set.
+    UnprivilegedBpfDisabled(u32),
     MapType(u32),
     /// Maps whose values have fields that the kernel manages, such as a lock or a timer.
     MapFields,
@@ -177,7 +177,10 @@ impl fmt::Display for Reason {
                 let cap = CapName(*cap);
                 match lack {
                     Lack::InTokenNamespace => {
-                        write!(f, "{purpose} needs {cap} in the user namespace that owns the token")
+                        write!(
+                            f,
+                            "{purpose} needs {cap} in the user namespace that owns the token"
+                        )
                     }
                     Lack::SecurityModule => write!(
                         f,
@@ -201,8 +204,12 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Command(cmd) => write!(f, "the command {}", named::<Cmd>(cmd)),
-            Self::UnprivilegedBpfDisabled => {
-                f.write_str("BPF (kernel.unprivileged_bpf_disabled is set)")
+            Self::UnprivilegedBpfDisabled(cmd) => {
+                let cmd = named::<Cmd>(cmd);
+                write!(
+                    f,
+                    "with kernel.unprivileged_bpf_disabled, the command {cmd}"
+                )
             }
             Self::MapType(value) => write!(f, "map type {}", named::<MapType>(value)),
             Self::MapFields => f.write_str("a map value with fields of the kernel"),
@@ -216,19 +223,22 @@ impl fmt::Display for Purpose {
 
 impl fmt::Display for Unused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn missing<K: Kind>(
-            f: &mut fmt::Formatter<'_>,
-            value: u32,
-            mask: Mask<K>,
-        ) -> fmt::Result {
+        fn missing<K: Kind>(f: &mut fmt::Formatter<'_>, value: u32, mask: Mask<K>) -> fmt::Result {
             let (noun, name, option) = (K::NOUN, named::<K>(value), K::OPTION);
-            write!(f, "the token does not delegate {noun} {name} ({option}={mask})")
+            write!(
+                f,
+                "the token does not delegate {noun} {name} ({option}={mask})"
+            )
         }
         match *self {
             Self::NotGiven => f.write_str("no token was given"),
             Self::Cmd(cmd, mask) => missing(f, cmd, mask),
             Self::CmdSecurityModule(cmd) => {
-                write!(f, "a security module refused the command {} to the token", named::<Cmd>(cmd))
+                write!(
+                    f,
+                    "a security module refused the command {} to the token",
+                    named::<Cmd>(cmd)
+                )
             }
             Self::MapType(value, mask) => missing(f, value, mask),
             Self::ProgType(value, mask) => missing(f, value, mask),

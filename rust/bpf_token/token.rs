@@ -10,7 +10,14 @@ use crate::{
         Mask, //
     },
     mount,
-    reason::NotCreated, //
+    reason::{
+        NotCreated,
+        Reason, //
+    },
+    refusal::{
+        refuse,
+        Asked, //
+    }, //
 };
 use core::{
     cell::UnsafeCell,
@@ -24,6 +31,7 @@ use kernel::{
     bindings,
     bpf::{
         bpffs::BpfFs,
+        log::Log,
         security::{
             self,
             BpfToken, //
@@ -213,12 +221,26 @@ impl Token {
     }
 
     /// Makes a token of the BPF FS instance whose root directory `bpffs_fd` in `attr` is, and
-    /// returns its descriptor.
+    /// returns its descriptor. A refusal is told to `log`.
     ///
     /// # Safety
     ///
     /// `attr` must be the attributes of `BPF_TOKEN_CREATE`.
-    pub(crate) unsafe fn create(attr: *mut bindings::bpf_attr) -> Result<u32, NotCreated> {
+    pub(crate) unsafe fn create(attr: *mut bindings::bpf_attr, log: Log<'_>) -> Result<u32> {
+        // SAFETY: By the requirements of this function.
+        unsafe { Self::try_create(attr) }.map_err(|step| {
+            let asked = Asked {
+                cmd: bindings::bpf_cmd_BPF_TOKEN_CREATE,
+                ..Asked::default()
+            };
+            refuse(asked, None, log, Reason::NotCreated(step))
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `attr` must be the attributes of `BPF_TOKEN_CREATE`.
+    unsafe fn try_create(attr: *mut bindings::bpf_attr) -> Result<u32, NotCreated> {
         // SAFETY: The caller passes attributes of this command.
         let fd = unsafe { (*attr).token_create.bpffs_fd };
         let fd = Fd::get(fd).map_err(|_| NotCreated::NotOpen { fd })?;
@@ -233,8 +255,7 @@ impl Token {
             .map_err(NotCreated::NoDescriptor)?;
         let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)
             .map_err(NotCreated::NoFile)?;
-        let token =
-            Self::new(bpffs.user_ns(), allowed, attr, path).map_err(NotCreated::NoToken)?;
+        let token = Self::new(bpffs.user_ns(), allowed, attr, path).map_err(NotCreated::NoToken)?;
         events::created(&token);
         Ok(file.publish(fd, token))
     }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # used by those that source this
 # What every script of the runner shares: where things are, how a long step is shown, how a failure is told.
 
-set -euo pipefail
+set -Eeuo pipefail
+# No script ends without a word.
+trap 'say "error: $(basename "$0"), line $LINENO: exit status $?"' ERR
 
 RUNNER=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$RUNNER/../../.." && pwd)

@@ -80,7 +80,7 @@ configure() {
 
 mkdir -p "$out"
 rm -f "$out/.image-of"
-configured=$(fragment | cat - "$tree/kernel/bpf/token/Kconfig" 2>/dev/null | sha256sum)
+configured=$( (fragment && cat "$REPO/Kconfig") | sha256sum)
 if [ ! -e "$out/.config" ] || [ "$(cat "$out/.configured" 2>/dev/null)" != "$configured" ]; then
 	step "configuring the kernel ($kernel)" "$LOGS/config-$kernel.log" configure
 	echo "$configured" >"$out/.configured"

@@ -29,6 +29,7 @@ fi
 
 # The mirror is the one that the host's own apt uses for Debian's main archive, with its Acquire settings.
 . /etc/os-release
+# shellcheck disable=SC2016 # apt expands these
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
 	awk -v suite="${VERSION_CODENAME:-}" '$3 == "main" && ($2 == suite || $2 == "stable") { print $1; exit }')
 [ -n "$mirror" ] ||
