@@ -102,6 +102,20 @@ impl FsContext {
         Reason::new(&lines.join("\n"))
     }
 
+    /// Whether this is the context of a BPF FS that can delegate, and not yet made.
+    ///
+    /// A context does not tell its file system, and whoever makes one on another's behalf lends it
+    /// his capabilities: for a file system that ignores options that it does not know (debugfs
+    /// does), the delegation would be set in vain and the file system be made all the same. Only a
+    /// BPF FS both refuses a bad mask and accepts an empty one.
+    pub(crate) fn can_delegate(&self) -> bool {
+        let set = |mask| rustix::mount::fsconfig_set_string(&self.0, c"delegate_cmds", mask);
+        let bpffs = set(c"?") == Err(Errno::INVAL) && set(c"0").is_ok();
+        // What the kernel said of the bad mask is of no interest to anybody.
+        drop(self.take_log());
+        bpffs
+    }
+
     fn error(&self, what: String, errno: Errno) -> Error {
         Error::with_reason(what, errno, self.take_log())
     }

@@ -175,17 +175,30 @@ impl<'a> Received<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Delegation::apply`], [`FsContext::create`] and of the socket.
+    /// [`Error::Handshake`] if the context is that of another file system; those of
+    /// [`Delegation::apply`], [`FsContext::create`] and of the socket.
     pub fn grant(self, delegation: &Delegation) -> Result<FsContext> {
-        let made = delegation
-            .apply(&self.context)
-            .and_then(|()| self.context.create());
+        let made = self.check().and_then(|()| {
+            delegation.apply(&self.context)?;
+            self.context.create()
+        });
         if let Err(error) = made {
             self.refuse(&error.to_string())?;
             return Err(error);
         }
         self.answer(&[GRANTED])?;
         Ok(self.context)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.context.can_delegate() {
+            return Ok(());
+        }
+        Err(Error::Handshake(
+            "what the container sent is no fs context of a BPF FS that can delegate (Linux 6.9 has \
+             that)"
+                .to_owned(),
+        ))
     }
 
     /// Tells the container that it gets no delegation, and why.

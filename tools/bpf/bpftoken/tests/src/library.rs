@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The library, where it meets the kernel.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -24,6 +27,10 @@ use bpf_token::Token;
 use libbpf_rs::btf::types::Enum;
 use libbpf_rs::btf::Btf;
 use rustix::io::Errno;
+use rustix::mount::FsOpenFlags;
+use rustix::net::SendAncillaryBuffer;
+use rustix::net::SendAncillaryMessage;
+use rustix::net::SendFlags;
 
 use crate::world::said;
 use crate::world::World;
@@ -35,6 +42,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("library::unions", unions),
     ("library::handshake_refused", handshake_refused),
     ("library::handshake_broken_off", handshake_broken_off),
+    ("library::only_bpffs_is_made", only_bpffs),
     ("library::no_token_here", no_token_here),
     ("library::dropped_container_is_killed", dropped_container),
 ];
@@ -150,6 +158,48 @@ fn handshake_broken_off(_: &World) -> Result<()> {
         .context("received")?
         .to_string();
     ensure!(error.contains("something else"), "{error}");
+    Ok(())
+}
+
+/// A manager lends its capabilities to no other file system, however lenient with options, and to
+/// no other descriptor.
+fn only_bpffs(_: &World) -> Result<()> {
+    let open = |name: &str| rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC);
+    for (what, fd) in [
+        // It ignores options that it does not know.
+        ("debugfs", open("debugfs")?),
+        // It does not.
+        ("tmpfs", open("tmpfs")?),
+        ("a file", std::fs::File::open("/dev/null")?.into()),
+    ] {
+        for options in ["delegate_cmds=any", ""] {
+            let (manager, container) = UnixStream::pair()?;
+            send(&container, &fd)?;
+            let delegation: Delegation = options.parse()?;
+            let error = Received::receive(&manager)?.grant(&delegation).err();
+            let error = error
+                .with_context(|| format!("{what} was made"))?
+                .to_string();
+            ensure!(
+                error.contains("no fs context of a BPF FS"),
+                "{what}: {error}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What a container sends that does not keep to the library.
+fn send(socket: &UnixStream, fd: &OwnedFd) -> Result<()> {
+    let fds = [fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    ensure!(
+        control.push(SendAncillaryMessage::ScmRights(&fds)),
+        "no room"
+    );
+    let data = [IoSlice::new(b"F")];
+    rustix::net::sendmsg(socket, &data, &mut control, SendFlags::empty())?;
     Ok(())
 }
 
