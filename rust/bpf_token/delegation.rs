@@ -9,6 +9,7 @@ use crate::mask::{
     Mask,
     ProgType, //
 };
+use kernel::macros::kunit_tests;
 
 /// The four masks of a BPF FS instance, as `struct bpf_mount_opts` and `struct bpf_token` hold them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,5 +51,36 @@ impl Delegation {
     /// Whether programs of `prog_type` are delegated, for `attach_type`.
     pub(crate) fn prog_type(&self, prog_type: u32, attach_type: u32) -> bool {
         self.progs.contains(prog_type) && self.attachs.contains(attach_type)
+    }
+}
+
+#[kunit_tests(bpf_token_delegation)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_empty_and_permits_nothing() {
+        assert!(Delegation::NOTHING.is_empty());
+        assert!(!(0..=64).any(|value| Delegation::NOTHING.cmd(value)));
+    }
+
+    #[test]
+    fn one_bit_is_not_empty() {
+        let mut delegation = Delegation::NOTHING;
+        delegation.attachs = Mask::from_bits(1 << 63);
+        assert!(!delegation.is_empty());
+    }
+
+    #[test]
+    fn a_program_needs_both_types() {
+        let mut delegation = Delegation::NOTHING;
+        delegation.progs = Mask::from_bits(1 << 2);
+        assert!(!delegation.prog_type(2, 3));
+        delegation.attachs = Mask::from_bits(1 << 3);
+        assert!(delegation.prog_type(2, 3));
+        assert!(!delegation.prog_type(3, 2));
+        assert!(!delegation.prog_type(2, 2));
+        assert!(!delegation.map_type(2));
+        assert!(!delegation.cmd(2));
     }
 }

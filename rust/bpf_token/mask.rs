@@ -7,6 +7,7 @@ use core::{
     fmt,
     marker::PhantomData, //
 };
+use kernel::macros::kunit_tests;
 
 /// What a [`Mask`] is a set of.
 pub(crate) trait Kind {
@@ -170,5 +171,50 @@ impl<K: Kind> fmt::Display for Mask<K> {
             }
         }
         Ok(())
+    }
+}
+
+#[kunit_tests(bpf_token_mask)]
+mod tests {
+    use super::*;
+
+    /// Whether the full set of `K` permits each enumerator and nothing else.
+    fn permits_what_there_is<K: Kind>() -> bool {
+        (0..=70).all(|value| Mask::<K>::ALL.contains(value) == (value < K::NAMES.len()))
+    }
+
+    #[test]
+    fn all_permits_each_enumerator_and_nothing_else() {
+        assert!(permits_what_there_is::<Cmd>());
+        assert!(permits_what_there_is::<MapType>());
+        assert!(permits_what_there_is::<ProgType>());
+        assert!(permits_what_there_is::<AttachType>());
+        assert!(!Mask::<Cmd>::ALL.contains(u32::MAX));
+    }
+
+    #[test]
+    fn all_that_is_known_is_any() {
+        let known = Mask::<MapType>::ALL.known();
+        assert!(known.contains_all());
+        assert!(matches!(known.parts().next(), Some(Part::Any)));
+        let less = Mask::<MapType>::from_bits(known.bits() >> 1);
+        assert!(!less.contains_all());
+        assert_eq!(less.parts().count(), MapType::NAMES.len() as usize - 1);
+    }
+
+    #[test]
+    fn what_has_no_name_comes_last() {
+        let mask = Mask::<ProgType>::from_bits(1 << 63 | 1 << 40 | 1 << 2);
+        let mut parts = mask.parts();
+        assert!(matches!(parts.next(), Some(Part::Name("kprobe"))));
+        assert!(matches!(parts.next(), Some(Part::Unnamed(bits)) if bits == 1 << 63 | 1 << 40));
+        assert!(parts.next().is_none());
+        assert!(mask.known() == Mask::from_bits(1 << 2));
+    }
+
+    #[test]
+    fn the_empty_set_has_no_parts() {
+        assert!(Mask::<Cmd>::EMPTY.parts().next().is_none());
+        assert!(Mask::<Cmd>::EMPTY.is_empty());
     }
 }

@@ -50,7 +50,6 @@ step "making the toolchain root (Debian $SUITE, about one minute)" "$LOGS/toolch
 	mmdebstrap --mode=root --variant=apt --format=directory --keyring="$keyring" --aptopt="$apt_options" \
 	--include="$(sed '/^#/d' "$LIST" | paste -sd,)" "$SUITE" "$new" \
 	"deb [signed-by=$keyring] $mirror $SUITE main" "deb [signed-by=$keyring] $mirror $SUITE-backports main"
-mkdir -p "$new/work"
 echo "$want" >"$new/.made-from"
 rm -rf --one-file-system "$ROOT"
 mv "$new" "$ROOT"

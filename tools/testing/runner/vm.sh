@@ -32,7 +32,7 @@ boot() {
 	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
 	cd /
 	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --skip-modules --force-9p \
-		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root --overlay-rwdir /work \
+		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root \
 		--append "console=hvc0 ignore_loglevel ${KERNEL_ARGS:-}" \
 		--qemu-opts="$klog ${QEMU_OPTS:-}" "${options[@]}"
 }
