@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* fentry and fexit that time a function of the kernel, with what is under way in each task's storage. */
+/* fentry and fexit that time a function of the kernel; each task stores what is under way. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

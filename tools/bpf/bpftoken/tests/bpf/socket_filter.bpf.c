@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A socket filter that counts by protocol: what an unprivileged program may be where those are allowed. */
+/* A socket filter that counts by protocol. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

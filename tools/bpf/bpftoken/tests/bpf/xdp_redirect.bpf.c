@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* XDP that redirects through a devmap, to what a CPU map's program may have chosen. */
+/* XDP that redirects through a devmap whose entries may have programs of their own. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
