@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tokens and the commands that take them: in a container, and for comparison without a token as
+//! root of the initial user namespace.
+
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+
+use anyhow::Result;
+use libbpf_sys::BPF_PROG_TYPE_KPROBE;
+use libbpf_sys::BPF_PROG_TYPE_SOCKET_FILTER;
+
+use crate::bpf;
+use crate::bpf::Command;
+use crate::measure::count;
+use crate::measure::Bench;
+use crate::programs;
+
+const ITERATIONS: usize = 300;
+/// For programs of thousands of instructions.
+const FEW: usize = 20;
+
+/// Making and closing tokens, and looking at one.
+pub fn objects(bench: &Bench, root: BorrowedFd<'_>) -> Result<()> {
+    let mut create = Command::token_create(root);
+    bench.run("token create", ITERATIONS, |timer| {
+        drop(bpf::fd(timer.time(|| create.run())));
+        1
+    })?;
+    bench.run("token close", ITERATIONS, |timer| {
+        let token = bpf::fd(create.run());
+        timer.time(|| drop(token));
+        1
+    })?;
+    bench.run("token create and close", ITERATIONS, |timer| {
+        timer.time(|| drop(bpf::fd(create.run())));
+        2
+    })?;
+    // The mean of a loop has the work items in it that free what was closed.
+    const LOOP: u32 = 100;
+    let sum = bench.median(15, |timer| {
+        timer.time(|| {
+            for _ in 0..LOOP {
+                drop(bpf::fd(create.run()));
+            }
+        });
+        2 * LOOP
+    });
+    count("token create, close and free", sum / f64::from(LOOP), 1.0)?;
+
+    let token = bpf::fd(create.run());
+    let mut info = [0; 4];
+    let mut command = Command::token_info(token.as_fd(), &mut info);
+    bench.run("token info", ITERATIONS, |timer| {
+        assert_eq!(timer.time(|| command.run()), 0);
+        1
+    })?;
+    let fdinfo = std::fs::File::open(format!("/proc/self/fdinfo/{}", token.as_raw_fd()))?;
+    let mut buffer = [0; 1024];
+    bench.run("token fdinfo", ITERATIONS, |timer| {
+        timer.time(|| rustix::io::pread(&fdinfo, &mut buffer, 0)).expect("fdinfo");
+        1
+    })?;
+    Ok(())
+}
+
+/// The commands that succeed; `how` says by what.
+pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Result<()> {
+    each(bench, how, token, |returned| drop(bpf::fd(returned)))?;
+    // The cost of one question for a capability: that of a helper which needs one, above that of a
+    // helper which everyone may call.
+    let free = programs::calls(programs::GET_CURRENT_PID_TGID);
+    let asked = programs::calls(programs::GET_CURRENT_CGROUP_ID);
+    let load = |insns: &[bpf_token::Insn]| {
+        let mut command = Command::prog_load(BPF_PROG_TYPE_SOCKET_FILTER, insns, token);
+        bench.median(FEW, |timer| {
+            drop(bpf::fd(timer.time(|| command.run())));
+            1
+        })
+    };
+    let (free, asked) = (load(&free), load(&asked));
+    count(&format!("program load (2,002 instructions), {how}"), asked, 1.0)?;
+    let one = (asked - free) / programs::CALLS as f64;
+    count(&format!("helper permission check, {how}"), one, 1.0)
+}
+
+/// The commands that are refused; `how` says why.
+pub fn refused(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Result<()> {
+    each(bench, how, token, bpf::refused)
+}
+
+fn each(
+    bench: &Bench,
+    how: &str,
+    token: Option<BorrowedFd<'_>>,
+    check: impl Fn(i64),
+) -> Result<()> {
+    let btf = programs::btf();
+    let insns = &programs::RETURN_0;
+    let commands = [
+        ("map create", Command::map_create(token)),
+        ("BTF load", Command::btf_load(&btf, token)),
+        ("BTF by id", Command::btf_get_fd_by_id(token)),
+        (
+            "program load (2 instructions)",
+            Command::prog_load(BPF_PROG_TYPE_KPROBE, insns, token),
+        ),
+    ];
+    for (name, mut command) in commands {
+        bench.run(&format!("{name}, {how}"), ITERATIONS, |timer| {
+            check(timer.time(|| command.run()));
+            1
+        })?;
+    }
+    Ok(())
+}
+
+/// A map type that the token does not grant, though it grants the command.
+pub fn refused_map(bench: &Bench, token: &OwnedFd) -> Result<()> {
+    let mut command = Command::map_create(Some(token.as_fd()));
+    bench.run("map create, token lacks the map type", ITERATIONS, |timer| {
+        bpf::refused(timer.time(|| command.run()));
+        1
+    })?;
+    Ok(())
+}
