@@ -29,6 +29,9 @@ if [ -z "${IN_MOUNT_NAMESPACE:-}" ]; then
 	mkdir -p "$BUILD"/{cargo,ccache,target}
 	registries=${CARGO_HOME:-$HOME/.cargo}/config.toml
 	if [ -r "$registries" ]; then cp "$registries" "$BUILD/cargo/config.toml"; fi
+	# Shared: the root is not replaced under a command (see toolchain.sh).
+	exec 8>"$BUILD/.lock-root"
+	flock --shared 8
 	IN_MOUNT_NAMESPACE=1 exec unshare --mount --propagation private "$0" "$@"
 fi
 

@@ -51,5 +51,12 @@ step "making the toolchain root (Debian $SUITE, about one minute)" "$LOGS/toolch
 	--include="$(sed '/^#/d' "$LIST" | paste -sd,)" "$SUITE" "$new" \
 	"deb [signed-by=$keyring] $mirror $SUITE main" "deb [signed-by=$keyring] $mirror $SUITE-backports main"
 echo "$want" >"$new/.made-from"
-rm -rf --one-file-system "$ROOT"
+
+# enter.sh holds this lock, shared, as long as a command runs in the root.
+exec 8>"$BUILD/.lock-root"
+flock --nonblock 8 || { say "  waiting for what still runs in the old toolchain root ..." && flock 8; }
+old=$ROOT.old
+rm -rf --one-file-system "$old"
+[ ! -e "$ROOT" ] || mv "$ROOT" "$old"
 mv "$new" "$ROOT"
+rm -rf --one-file-system "$old"
