@@ -23,19 +23,26 @@ use kernel::{
 pub(crate) struct Names {
     /// The name of each enumerator, at the index of its value: the one shown.
     by_value: &'static [&'static str],
+    /// The values, shortest name first.
+    by_length: &'static [u8],
+    /// Where in `by_length` the names of each length begin.
+    begin: [u8; Names::LONGEST + 2],
     /// Further names of enumerators, with their values: understood, never shown.
     aliases: &'static [(&'static str, u32)],
 }
 
 impl Names {
-    /// How many enumerators the enum has; they are numbered from 0.
-    pub(crate) const fn len(&self) -> u32 {
-        self.by_value.len() as u32
-    }
+    /// No name is longer.
+    const LONGEST: usize = 40;
 
     /// The names in the order of the enum.
     pub(crate) const fn as_slice(&self) -> &'static [&'static str] {
         self.by_value
+    }
+
+    /// How many enumerators the enum has; they are numbered from 0.
+    pub(crate) const fn len(&self) -> u32 {
+        self.by_value.len() as u32
     }
 
     /// All names: those shown, then the further ones.
@@ -47,16 +54,45 @@ impl Names {
     /// The value of the enumerator that is called `name`, in whatever case.
     pub(crate) fn value_of(&self, name: &[u8]) -> Option<u32> {
         let is_name = |candidate: &str| candidate.as_bytes().eq_ignore_ascii_case(name);
-        if let Some(value) = self
-            .by_value
-            .iter()
-            .position(|candidate| is_name(candidate))
-        {
-            return Some(value as u32);
+        let begin = usize::from(*self.begin.get(name.len())?);
+        let end = usize::from(*self.begin.get(name.len() + 1)?);
+        for &value in self.by_length.get(begin..end)? {
+            if is_name(self.by_value.get(usize::from(value))?) {
+                return Some(value.into());
+            }
         }
         self.aliases
             .iter()
             .find_map(|&(alias, value)| is_name(alias).then_some(value))
+    }
+
+    /// How many of `names` are shorter than each length.
+    const fn begin(names: &[&str]) -> [u8; Self::LONGEST + 2] {
+        let mut begin = [0; Self::LONGEST + 2];
+        let mut length = 0;
+        while length < begin.len() {
+            let mut i = 0;
+            while i < names.len() {
+                begin[length] += (names[i].len() < length) as u8;
+                i += 1;
+            }
+            length += 1;
+        }
+        begin
+    }
+
+    /// The indices of `names`, shortest name first.
+    const fn by_length<const N: usize>(names: &[&str; N]) -> [u8; N] {
+        let mut next = Self::begin(names);
+        let mut sorted = [0; N];
+        let mut i = 0;
+        while i < N {
+            let length = names[i].len();
+            sorted[next[length] as usize] = i as u8;
+            next[length] += 1;
+            i += 1;
+        }
+        sorted
     }
 }
 
@@ -75,6 +111,8 @@ macro_rules! kind {
                 const PREFIX: &'static str = stringify!($prefix);
                 const NAMES: &'static Names = &Names {
                     by_value: &[$(stringify!($name)),*],
+                    by_length: &Names::by_length(&[$(stringify!($name)),*]),
+                    begin: Names::begin(&[$(stringify!($name)),*]),
                     aliases: &[
                         $((stringify!($alias), bindings::[<$enum _ $prefix $alias:upper>])),*
                     ],
