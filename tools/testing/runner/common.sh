@@ -4,7 +4,8 @@
 
 set -Eeuo pipefail
 # No script ends without a word.
-trap 'say "error: $(basename "$0"), line $LINENO: exit status $?"' ERR
+told=
+trap 'status=$?; [ -n "$told" ] || say "error: ${0##*/}, line $LINENO: exit status $status"; exit "$status"' ERR
 
 RUNNER=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$RUNNER/../../.." && pwd)
@@ -61,6 +62,7 @@ step() {
 	if [ "$status" -ne 0 ]; then
 		tail -n 25 "$log" | sed 's/^/  | /' >&2
 		say "error: $name failed (exit status $status) after $(elapsed $((SECONDS - start))); the whole log is in $log"
+		told=1
 		return "$status"
 	fi
 	say "  $name: done in $(elapsed $((SECONDS - start)))"

@@ -89,7 +89,7 @@ if [ "$kernel" = lint ]; then
 	# A warning is told only when a file is compiled.
 	rm -f "$out"/kernel/bpf/token/*.o "$out"/rust/kernel.o
 fi
-step "building the kernel ($kernel; from nothing, about 9 minutes)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
+step "building the kernel ($kernel; from nothing, about 10 minutes)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
 if [ "${targets[*]}" = bzImage ]; then
 	echo "$want" >"$out/.image-of"
 	echo "$image"

@@ -63,6 +63,7 @@ bin=$BUILD/target/release
 # Asks the question about KVM once, before guests run side by side.
 CMD=true "$RUNNER/vm.sh" rust
 
+# shellcheck disable=SC2016 # expanded in the guest
 kunit_suites='for suite in /sys/kernel/debug/kunit/bpf_token_*; do echo 1 >$suite/run; cat $suite/results; done'
 token_suite="mount -t bpf bpf /sys/fs/bpf; echo 0 >/proc/sys/kernel/unprivileged_bpf_disabled; cd $test_progs && ./test_progs -t token"
 
