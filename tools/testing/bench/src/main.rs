@@ -10,9 +10,14 @@ mod container;
 mod measure;
 mod memory;
 mod mounts;
+mod plot;
 mod programs;
+mod report;
+mod sizes;
 mod statmount;
 mod tokens;
+
+use std::path::PathBuf;
 
 use anyhow::ensure;
 use anyhow::Result;
@@ -31,12 +36,29 @@ enum Part {
     /// The part that runs in a container
     #[command(hide = true)]
     Inside,
+    /// Compare what the boots of both kernels said: a table, results.json and plot.svg
+    Report {
+        /// The directory with the files c.N.json and rust.N.json of the boots, and the symbols of
+        /// both kernels in c.nm and rust.nm
+        directory: PathBuf,
+        /// Fail if Rust costs more than the goal
+        #[arg(long)]
+        check: bool,
+        /// The figures are nanoseconds on a real clock, and noisy
+        #[arg(long, conflicts_with = "check")]
+        wall: bool,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().part {
         None => guest(),
         Some(Part::Inside) => container::inside(),
+        Some(Part::Report {
+            directory,
+            check,
+            wall,
+        }) => report::report(&directory, check, wall),
     }
 }
 
