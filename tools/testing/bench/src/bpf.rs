@@ -112,7 +112,14 @@ impl<'a> Command<'a> {
     pub fn run(&mut self) -> i64 {
         // SAFETY: The addresses in the attributes are those of borrowed memory, readable or writable
         // as the command needs it for the size beside each.
-        unsafe { libc::syscall(libc::SYS_bpf, self.cmd, &raw mut self.attr, size_of::<bpf_attr>()) }
+        unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                self.cmd,
+                &raw mut self.attr,
+                size_of::<bpf_attr>(),
+            )
+        }
     }
 }
 
@@ -135,7 +142,10 @@ pub fn fd(returned: i64) -> OwnedFd {
 /// If it was not.
 pub fn refused(returned: i64) {
     let error = std::io::Error::last_os_error();
-    assert!(returned == -1, "bpf(2) succeeded and should have been refused");
+    assert!(
+        returned == -1,
+        "bpf(2) succeeded and should have been refused"
+    );
     assert_eq!(error.raw_os_error(), Some(libc::EPERM), "bpf(2): {error}");
 }
 

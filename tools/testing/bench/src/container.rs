@@ -68,8 +68,14 @@ pub fn start() -> Result<()> {
 pub fn inside() -> Result<()> {
     // SAFETY: The manager passed the socket as this number, and nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
-    rustix::mount::mount("tmpfs", "/tmp", "tmpfs", MountFlags::empty(), None::<&std::ffi::CStr>)
-        .context("mount /tmp")?;
+    rustix::mount::mount(
+        "tmpfs",
+        "/tmp",
+        "tmpfs",
+        MountFlags::empty(),
+        None::<&std::ffi::CStr>,
+    )
+    .context("mount /tmp")?;
     let mut roots = Vec::new();
     for number in 0..DELEGATIONS.len() {
         let path = format!("/tmp/{number}");

@@ -22,7 +22,11 @@ fn slab_bytes() -> Result<u64> {
     let mut bytes = 0;
     for line in text.lines().skip(2) {
         // name <active_objs> <num_objs> <objsize> ...
-        let field = |n: usize| line.split_whitespace().nth(n).and_then(|word| word.parse::<u64>().ok());
+        let field = |n: usize| {
+            line.split_whitespace()
+                .nth(n)
+                .and_then(|word| word.parse::<u64>().ok())
+        };
         let (Some(active), Some(size)) = (field(1), field(3)) else {
             anyhow::bail!("{path}: not a line of a cache: {line}");
         };

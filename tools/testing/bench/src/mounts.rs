@@ -107,19 +107,39 @@ pub fn options(bench: &Bench) -> Result<()> {
         let four = one(option.key, option.four) - mode;
         sum += four;
         count(&format!("{name}: any"), one(option.key, c"any"), 1.0)?;
-        count(&format!("{name}: a mask"), one(option.key, c"0xdeadbeef"), 1.0)?;
+        count(
+            &format!("{name}: a mask"),
+            one(option.key, c"0xdeadbeef"),
+            1.0,
+        )?;
         let one_name = one(option.key, option.one) - mode;
-        count(&format!("{name}: one name, above mode="), one_name, GOAL_OF_NAMES)?;
-        count(&format!("{name}: four names, above mode="), four, GOAL_OF_NAMES)?;
+        count(
+            &format!("{name}: one name, above mode="),
+            one_name,
+            GOAL_OF_NAMES,
+        )?;
+        count(
+            &format!("{name}: four names, above mode="),
+            four,
+            GOAL_OF_NAMES,
+        )?;
         let eight = one(option.key, option.eight) - mode;
-        count(&format!("{name}: eight names, above mode="), eight, GOAL_OF_NAMES)?;
+        count(
+            &format!("{name}: eight names, above mode="),
+            eight,
+            GOAL_OF_NAMES,
+        )?;
     }
     let mean = sum / OPTIONS.len() as f64;
-    count("an option of four names, above mode= (mean)", mean, GOAL_OF_NAMES)?;
+    count(
+        "an option of four names, above mode= (mean)",
+        mean,
+        GOAL_OF_NAMES,
+    )?;
 
     // The first mount looks for a module with preloaded iterators, by running modprobe: that is no
     // cost of delegation.
-    std::fs::write("/proc/sys/kernel/modprobe", "")?;
+    std::fs::write("/proc/sys/kernel/modprobe", "\n")?;
     bench.run("delegated mount, fsopen to fsmount", 100, |timer| {
         let made = timer.time(|| {
             let context = open();
@@ -167,10 +187,14 @@ pub fn shown(bench: &Bench) -> Result<()> {
     )?;
     count("mountinfo, 1 delegated mount", one, 1.0)?;
     let mut mounts = vec![Statmount::of(&root, &place(0))?];
-    bench.run("statmount options, 1 delegated mount", ITERATIONS, |timer| {
-        timer.time(|| mounts.iter_mut().for_each(Statmount::read));
-        1
-    })?;
+    bench.run(
+        "statmount options, 1 delegated mount",
+        ITERATIONS,
+        |timer| {
+            timer.time(|| mounts.iter_mut().for_each(Statmount::read));
+            1
+        },
+    )?;
     for number in 1..MOUNTS {
         attach(&delegated(), number)?;
         mounts.push(Statmount::of(&root, &place(number))?);
@@ -189,7 +213,13 @@ fn place(number: usize) -> String {
 
 fn attach(mount: &OwnedFd, number: usize) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    Ok(rustix::mount::move_mount(mount, c"", CWD, place(number), flags)?)
+    Ok(rustix::mount::move_mount(
+        mount,
+        c"",
+        CWD,
+        place(number),
+        flags,
+    )?)
 }
 
 /// Makes a file system with [`MOUNTS`] directories the root of this process, in a mount namespace
@@ -216,5 +246,6 @@ fn enter_empty_root() -> Result<(OwnedFd, OwnedFd)> {
 fn open_mountinfo(proc: &OwnedFd) -> Result<OwnedFd> {
     let path = "self/mountinfo";
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(proc, path, flags, Mode::empty()).with_context(|| format!("open /proc/{path}"))
+    rustix::fs::openat(proc, path, flags, Mode::empty())
+        .with_context(|| format!("open /proc/{path}"))
 }

@@ -36,13 +36,18 @@ pub fn draw(rows: &[Row], path: &Path) -> Result<()> {
     let at = |h, size| font(size).color(&BLACK).pos(Pos::new(h, VPos::Center));
     let x = |ratio: f64| LABELS + (ratio.min(FULL) / FULL * f64::from(BARS)) as i32;
 
-    let title = "BPF token: guest instructions of Rust for one of C (less is better; marks are goals)";
+    let title =
+        "BPF token: guest instructions of Rust for one of C (less is better; marks are goals)";
     area.draw(&Text::new(title, (12, 16), at(HPos::Left, 15)))?;
     let bottom = height - 8;
     for tenth in [0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25] {
         let line = vec![(x(tenth), TOP - 8), (x(tenth), bottom)];
         area.draw(&PathElement::new(line, BLACK.mix(0.15)))?;
-        let label = Text::new(tenth.to_string(), (x(tenth), TOP - 16), at(HPos::Center, 11));
+        let label = Text::new(
+            tenth.to_string(),
+            (x(tenth), TOP - 16),
+            at(HPos::Center, 11),
+        );
         area.draw(&label)?;
     }
     for (n, row) in rows.iter().enumerate() {
@@ -60,7 +65,11 @@ pub fn draw(rows: &[Row], path: &Path) -> Result<()> {
             thousands(least(&row.rust)),
             thousands(least(&row.c))
         );
-        area.draw(&Text::new(figures, (LABELS + BARS + 8, y), at(HPos::Left, 11)))?;
+        area.draw(&Text::new(
+            figures,
+            (LABELS + BARS + 8, y),
+            at(HPos::Left, 11),
+        ))?;
     }
     area.present()?;
     Ok(())

@@ -37,7 +37,12 @@ pub fn btf() -> Vec<u8> {
     let types = INT.len() as u32 * 4;
     let header = [24, 0, types, types, STRINGS.len() as u32];
     let mut btf = vec![0x9f, 0xeb, 1, 0];
-    btf.extend(header.iter().chain(&INT).flat_map(|word| word.to_le_bytes()));
+    btf.extend(
+        header
+            .iter()
+            .chain(&INT)
+            .flat_map(|word| word.to_le_bytes()),
+    );
     btf.extend(STRINGS);
     btf
 }

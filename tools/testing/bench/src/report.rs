@@ -63,7 +63,8 @@ pub fn report(directory: &Path, check: bool, wall: bool) -> Result<()> {
         sizes: &sizes,
     };
     let json = directory.join("results.json");
-    fs::write(&json, serde_json::to_string_pretty(&results)?).with_context(|| format!("write {}", json.display()))?;
+    fs::write(&json, serde_json::to_string_pretty(&results)?)
+        .with_context(|| format!("write {}", json.display()))?;
     plot::draw(&rows, &directory.join("plot.svg"))?;
 
     let missed: Vec<_> = rows.iter().filter(|row| !row.met).collect();
@@ -71,9 +72,16 @@ pub fn report(directory: &Path, check: bool, wall: bool) -> Result<()> {
         println!("\nall {} operations meet their goal", rows.len());
         return Ok(());
     }
-    println!("\n{} of {} operations miss their goal:", missed.len(), rows.len());
+    println!(
+        "\n{} of {} operations miss their goal:",
+        missed.len(),
+        rows.len()
+    );
     for row in &missed {
-        println!("  {}: {:.2}, wanted {:.2}", row.operation, row.ratio, row.goal);
+        println!(
+            "  {}: {:.2}, wanted {:.2}",
+            row.operation, row.ratio, row.goal
+        );
     }
     ensure!(!check, "{} operations miss their goal", missed.len());
     Ok(())
@@ -126,7 +134,10 @@ fn rows(c: &[Vec<Record>], rust: &[Vec<Record>]) -> Result<Vec<Row>> {
 fn row(record: &Record, c: Vec<f64>, rust: Vec<f64>) -> Result<Row> {
     let (least_c, least_rust) = (least(&c), least(&rust));
     if least_c <= 0.0 || least_rust <= 0.0 {
-        bail!("{}: costs nothing or less in a boot, which cannot be", record.operation);
+        bail!(
+            "{}: costs nothing or less in a boot, which cannot be",
+            record.operation
+        );
     }
     let ratio = least_rust / least_c;
     let spread = spread(&c).max(spread(&rust));
@@ -205,7 +216,8 @@ mod tests {
     fn exact_boots_meet_a_goal_exactly() {
         let boot = |value| vec![record("a", value, 1.0)];
         let met = |c: &[f64], rust: &[f64]| {
-            let boots = |values: &[f64]| values.iter().map(|&value| boot(value)).collect::<Vec<_>>();
+            let boots =
+                |values: &[f64]| values.iter().map(|&value| boot(value)).collect::<Vec<_>>();
             rows(&boots(c), &boots(rust)).unwrap()[0].met
         };
         assert!(met(&[100.0, 100.0], &[100.0, 100.0]));

@@ -93,7 +93,11 @@ pub fn compare(c: &Path, rust: &Path) -> Result<Vec<Size>> {
         .map(|name| row(name, of(&c, name), of(&rust, name)))
         .collect();
     sizes.push(row("functions inside the crate", None, Some(rust.of_crate)));
-    sizes.push(row("all functions of vmlinux", Some(c.text), Some(rust.text)));
+    sizes.push(row(
+        "all functions of vmlinux",
+        Some(c.text),
+        Some(rust.text),
+    ));
     sizes.push(row("all data of vmlinux", Some(c.data), Some(rust.data)));
     Ok(sizes)
 }
@@ -103,6 +107,11 @@ pub fn print(sizes: &[Size]) {
     let bytes = |size: Option<u64>| size.map_or("-".to_owned(), |size| thousands(size as f64));
     println!("\n| bytes of code | C | Rust |\n| --- | ---: | ---: |");
     for size in sizes {
-        println!("| {} | {} | {} |", size.what, bytes(size.c), bytes(size.rust));
+        println!(
+            "| {} | {} | {} |",
+            size.what,
+            bytes(size.c),
+            bytes(size.rust)
+        );
     }
 }

@@ -59,7 +59,9 @@ pub fn objects(bench: &Bench, root: BorrowedFd<'_>) -> Result<()> {
     let fdinfo = std::fs::File::open(format!("/proc/self/fdinfo/{}", token.as_raw_fd()))?;
     let mut buffer = [0; 1024];
     bench.run("token fdinfo", ITERATIONS, |timer| {
-        timer.time(|| rustix::io::pread(&fdinfo, &mut buffer, 0)).expect("fdinfo");
+        timer
+            .time(|| rustix::io::pread(&fdinfo, &mut buffer, 0))
+            .expect("fdinfo");
         1
     })?;
     Ok(())
@@ -80,9 +82,17 @@ pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Res
         })
     };
     let (free, asked) = (load(&free), load(&asked));
-    count(&format!("program load (2,002 instructions), {how}"), asked, 1.0)?;
+    count(
+        &format!("program load (2,002 instructions), {how}"),
+        asked,
+        1.0,
+    )?;
     let one = (asked - free) / programs::CALLS as f64;
-    count(&format!("permission checks of a helper call, {how}"), one, 1.0)
+    count(
+        &format!("permission checks of a helper call, {how}"),
+        one,
+        1.0,
+    )
 }
 
 /// The commands that are refused, for lack of a token and for lack of a grant by `token`.
@@ -126,9 +136,13 @@ fn each(
 /// A map type that the token does not grant, though it grants the command.
 pub fn refused_map(bench: &Bench, token: &OwnedFd) -> Result<()> {
     let mut command = Command::map_create(Some(token.as_fd()));
-    bench.run("map create, token lacks the map type", ITERATIONS, |timer| {
-        bpf::refused(timer.time(|| command.run()));
-        1
-    })?;
+    bench.run(
+        "map create, token lacks the map type",
+        ITERATIONS,
+        |timer| {
+            bpf::refused(timer.time(|| command.run()));
+            1
+        },
+    )?;
     Ok(())
 }

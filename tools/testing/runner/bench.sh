@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Counts guest instructions on the C and on the Rust kernel, and compares them: a table here; results.json and plot.svg
+# in BUILD/bench.
+#   BOOTS   of each kernel (5); the least of them counts
+#   CHECK   1: fail if an operation costs more than its goal
+
+. "$(dirname "$0")/common.sh"
+need_root "make bench"
+[[ ${BOOTS:=5} =~ ^[1-9][0-9]*$ ]] || die "BOOTS=$BOOTS is not a number of boots; it is 1 or more."
+case ${CHECK:=0} in
+0 | 1) ;;
+*) die "CHECK=$CHECK: it is one of 0, 1." ;;
+esac
+out=$BUILD/bench
+bench=$BUILD/target/release/bench
+
+"$RUNNER/kernel.sh" c >/dev/null
+"$RUNNER/kernel.sh" rust >/dev/null
+step "building the benchmark" "$LOGS/bench-build.log" "$RUNNER/cargo.sh" build --locked --release -p bench
+rm -rf "$out"
+mkdir -p "$out/wall"
+
+# measure DIRECTORY KERNEL NUMBER: one boot; its output is whole only if the program ended well.
+measure() {
+	CMD="exec $bench" CPUS=1 TIMEOUT=${TIMEOUT:-300} "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new"
+	mv "$1/$2.$3.json.new" "$1/$2.$3.json"
+}
+
+# With one CPU and -icount, a nanosecond of the guest's clock is one instruction; idle time passes at once.
+count() { ACCEL=tcg QEMU_OPTS='-icount shift=0,sleep=off' measure "$out" "$@"; }
+wall() { ACCEL=kvm measure "$out/wall" "$@"; }
+
+for ((boot = 1; boot <= BOOTS; boot++)); do
+	for kernel in c rust; do
+		step "counting on the $kernel kernel, boot $boot of $BOOTS" "$LOGS/bench-$kernel.log" count "$kernel" "$boot"
+	done
+done
+for kernel in c rust; do
+	in_root llvm-nm --print-size "$BUILD/linux-$kernel/build/vmlinux" >"$out/$kernel.nm"
+done
+
+# On a real clock where there is KVM: in pairs, so that what slows the machine slows both.
+CMD=true "$RUNNER/vm.sh" rust 2>"$LOGS/bench-accel.log"
+if [ "$(head -n 1 "$BUILD/accel")" = kvm ]; then
+	for ((boot = 1; boot <= BOOTS; boot++)); do
+		for kernel in c rust; do
+			step "timing on the $kernel kernel, boot $boot of $BOOTS" "$LOGS/bench-$kernel.log" \
+				wall "$kernel" "$boot"
+		done
+	done
+	in_root "$bench" report --wall "$out/wall"
+	echo
+fi
+
+check=()
+[ "$CHECK" = 0 ] || check=(--check)
+in_root "$bench" report "${check[@]}" "$out"
+say "  $out holds results.json, plot.svg and what each boot said"
