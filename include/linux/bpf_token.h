@@ -12,6 +12,7 @@ struct bpf_common_attr;
 struct bpf_log_attr;
 struct bpf_verifier_log;
 struct fs_context;
+struct fs_parameter;
 struct seq_file;
 
 /* What the trace event bpf_token_refuse tells. */
@@ -31,7 +32,7 @@ struct bpf_token_refusal {
 
 #ifdef CONFIG_BPF_TOKEN_RUST
 
-int bpf_delegation_parse(struct fs_context *fc, u32 which, const char *value);
+int bpf_delegation_parse(struct fs_context *fc, u32 which, const struct fs_parameter *param);
 void bpf_delegation_show(struct seq_file *m, struct bpf_mount_opts *opts);
 
 int bpf_token_create_log(union bpf_attr *attr, struct bpf_common_attr *common, bpfptr_t ucommon,

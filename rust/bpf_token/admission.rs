@@ -28,7 +28,10 @@ use crate::{
 };
 use kernel::{
     bindings,
-    bpf::log::Log,
+    bpf::{
+        log::Log,
+        prog_type, //
+    },
     capability::Capability,
     prelude::*,
     sync::aref::ARef, //
@@ -97,6 +100,24 @@ impl Request {
     }
 }
 
+/// A capability that a command needs and the caller does not have.
+pub(crate) struct Missing {
+    cap: Capability,
+    purpose: Purpose,
+    denial: Denial,
+}
+
+impl Missing {
+    /// The errno, which is that of the C implementation.
+    #[inline(always)]
+    fn error(&self) -> Error {
+        match self.purpose {
+            Purpose::Instructions(_) | Purpose::InstructionCount(_) => E2BIG,
+            _ => EPERM,
+        }
+    }
+}
+
 /// What a command stands on: a token, or the caller's own capabilities.
 pub(crate) struct Admission {
     token: Result<ARef<Token>, Unused>,
@@ -104,56 +125,60 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// Looks at the token that came with `request`, if one did.
-    #[inline]
-    pub(crate) fn new(request: Request, token_fd: Option<u32>) -> Result<Self, Reason> {
-        let Some(fd) = token_fd else {
-            return Ok(Self {
-                token: Err(Unused::NotGiven),
-            });
+    ///
+    /// Fails with `EBADF` or `EINVAL` when the descriptor is that of no token.
+    #[inline(always)]
+    fn new(request: Request, token_fd: Option<u32>) -> Result<Self> {
+        let token = match token_fd {
+            None => Err(Unused::NotGiven),
+            Some(fd) => {
+                let token = Token::get_from_fd(fd)?;
+                request.allowed_by(&token).map(|()| token)
+            }
         };
-        let token = Token::get_from_fd(fd).map_err(|err| match err {
-            EBADF => Reason::NotOpen { fd },
-            _ => Reason::NotAToken { fd },
-        })?;
-        Ok(Self {
-            token: request.allowed_by(&token).map(|()| token),
-        })
+        Ok(Self { token })
     }
 
     /// Hands the token on to what keeps it.
-    #[inline]
-    pub(crate) fn into_token(self) -> Option<ARef<Token>> {
+    #[inline(always)]
+    fn into_token(self) -> Option<ARef<Token>> {
         self.token.ok()
     }
 
     /// The token.
-    #[inline]
-    pub(crate) fn token(&self) -> Option<&Token> {
+    #[inline(always)]
+    fn token(&self) -> Option<&Token> {
         self.token.as_deref().ok()
     }
 
     /// Fails if the caller does not have `cap` where this stands.
-    #[inline]
-    fn require(&self, cap: Capability, purpose: Purpose) -> Result<(), Reason> {
-        match Token::check_capable(self.token(), cap) {
-            Ok(()) => Ok(()),
-            Err(denial) => Err(self.unprivileged(cap, purpose, denial)),
-        }
+    #[inline(always)]
+    fn require(&self, cap: Capability, purpose: Purpose) -> Result<(), Missing> {
+        Token::check_capable(self.token(), cap).map_err(|denial| Missing {
+            cap,
+            purpose,
+            denial,
+        })
     }
 
+    /// Why `missing` is missing.
     #[cold]
-    fn unprivileged(&self, cap: Capability, purpose: Purpose, denial: Denial) -> Reason {
-        let lack = match (&self.token, denial) {
+    fn reason(&self, missing: Missing) -> Reason {
+        let lack = match (&self.token, missing.denial) {
             (Err(unused), _) => Lack::WithoutToken(*unused),
             (Ok(_), Denial::Capability) => Lack::InTokenNamespace,
             (Ok(_), Denial::SecurityModule) => Lack::SecurityModule,
         };
+        let Missing { cap, purpose, .. } = missing;
+        if let Purpose::InstructionCount(count) = purpose {
+            return Reason::InstructionCount(count);
+        }
         Reason::Unprivileged { cap, purpose, lack }
     }
 
     /// The privileges that `BPF_MAP_CREATE` needs.
     #[inline]
-    pub(crate) fn may_create_map(&self, map_type: u32) -> Result<(), Reason> {
+    pub(crate) fn may_create_map(&self, map_type: u32) -> Result<(), Missing> {
         if unprivileged_bpf_disabled() {
             let cmd = bindings::bpf_cmd_BPF_MAP_CREATE;
             self.require(Capability::BPF, Purpose::UnprivilegedBpfDisabled(cmd))?;
@@ -167,10 +192,16 @@ impl Admission {
 
     /// The privileges that `BPF_PROG_LOAD` needs before the verifier runs.
     #[inline]
-    pub(crate) fn may_load_prog(&self, load: &ProgLoad) -> Result<(), Reason> {
+    pub(crate) fn may_load_prog(&self, load: &ProgLoad) -> Result<(), Missing> {
         let bpf = Token::check_capable(self.token(), Capability::BPF);
-        let require_bpf =
-            |purpose| bpf.map_err(|denial| self.unprivileged(Capability::BPF, purpose, denial));
+        let require_bpf = |purpose| {
+            bpf.map_err(|denial| Missing {
+                cap: Capability::BPF,
+                purpose,
+                denial,
+            })
+        };
+        let prog_type = load.prog_type;
 
         if load.any_alignment && !cfg!(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) {
             require_bpf(Purpose::AnyAlignment)?;
@@ -180,34 +211,38 @@ impl Admission {
             require_bpf(Purpose::UnprivilegedBpfDisabled(cmd))?;
         }
         if load.insn_cnt == 0 || load.insn_cnt > bindings::BPF_COMPLEXITY_LIMIT_INSNS {
-            return Err(Reason::InstructionCount(load.insn_cnt));
+            return Err(Missing {
+                cap: Capability::BPF,
+                purpose: Purpose::InstructionCount(load.insn_cnt),
+                denial: Denial::Capability,
+            });
         }
         if load.insn_cnt > bindings::BPF_MAXINSNS {
             require_bpf(Purpose::Instructions(load.insn_cnt))?;
         }
-        if load.prog_type != bindings::bpf_prog_type_BPF_PROG_TYPE_SOCKET_FILTER
-            && load.prog_type != bindings::bpf_prog_type_BPF_PROG_TYPE_CGROUP_SKB
+        if prog_type != bindings::bpf_prog_type_BPF_PROG_TYPE_SOCKET_FILTER
+            && prog_type != bindings::bpf_prog_type_BPF_PROG_TYPE_CGROUP_SKB
         {
-            require_bpf(Purpose::ProgType(load.prog_type))?;
+            require_bpf(Purpose::ProgType(prog_type))?;
         }
-        if load.needs_net_admin {
-            self.require(Capability::NET_ADMIN, Purpose::ProgType(load.prog_type))?;
+        if prog_type::needs_net_admin(prog_type) {
+            self.require(Capability::NET_ADMIN, Purpose::ProgType(prog_type))?;
         }
-        if load.needs_perfmon {
-            self.require(Capability::PERFMON, Purpose::ProgType(load.prog_type))?;
+        if prog_type::needs_perfmon(prog_type) {
+            self.require(Capability::PERFMON, Purpose::ProgType(prog_type))?;
         }
         Ok(())
     }
 
     /// The privilege that `BPF_BTF_LOAD` needs.
     #[inline]
-    pub(crate) fn may_load_btf(&self) -> Result<(), Reason> {
+    pub(crate) fn may_load_btf(&self) -> Result<(), Missing> {
         self.require(Capability::BPF, Purpose::Command(Request::BtfLoad.cmd()))
     }
 
     /// The privilege that `BPF_BTF_GET_FD_BY_ID` needs.
     #[inline]
-    pub(crate) fn may_get_btf_by_id(&self) -> Result<(), Reason> {
+    pub(crate) fn may_get_btf_by_id(&self) -> Result<(), Missing> {
         self.require(
             Capability::SYS_ADMIN,
             Purpose::Command(Request::BtfGetFdById.cmd()),
@@ -220,26 +255,31 @@ pub(crate) struct ProgLoad {
     pub(crate) prog_type: u32,
     pub(crate) insn_cnt: u32,
     pub(crate) any_alignment: bool,
-    pub(crate) needs_net_admin: bool,
-    pub(crate) needs_perfmon: bool,
 }
 
 /// Takes the token step of `request`, then checks the privileges; a refusal is told to `log`.
-#[inline]
+#[inline(always)]
 pub(crate) fn admit(
     request: Request,
     token_fd: Option<u32>,
     log: Log<'_>,
-    check: impl FnOnce(&Admission) -> Result<(), Reason>,
+    check: impl FnOnce(&Admission) -> Result<(), Missing>,
 ) -> Result<Option<ARef<Token>>> {
-    let refused = |token: Option<&Token>, reason| Err(refuse(request.asked(), token, log, reason));
     let admission = match Admission::new(request, token_fd) {
         Ok(admission) => admission,
-        Err(reason) => return refused(None, reason),
+        Err(err) => {
+            let fd = token_fd.unwrap_or_default();
+            let reason = || Reason::of_descriptor(fd, err);
+            return Err(refuse(request.asked(), None, log, err, reason));
+        }
     };
     match check(&admission) {
         Ok(()) => Ok(admission.into_token()),
-        Err(reason) => refused(admission.token(), reason),
+        Err(missing) => {
+            let err = missing.error();
+            let reason = || admission.reason(missing);
+            Err(refuse(request.asked(), admission.token(), log, err, reason))
+        }
     }
 }
 
@@ -256,8 +296,8 @@ pub(crate) fn refuse_unprivileged(
         Some(_) => Lack::InTokenNamespace,
         None => Lack::WithoutToken(Unused::NotGiven),
     };
-    let reason = Reason::Unprivileged { cap, purpose, lack };
-    refuse(asked, token, log, reason)
+    let reason = || Reason::Unprivileged { cap, purpose, lack };
+    refuse(asked, token, log, EPERM, reason)
 }
 
 /// `kernel.unprivileged_bpf_disabled`: whether nothing can be made without `CAP_BPF`.

@@ -23,7 +23,10 @@ mod token;
 use crate::token::Token;
 use kernel::{
     bindings,
-    bpf::log::Log,
+    bpf::{
+        info::InfoRequest,
+        log::Log, //
+    },
     capability::Capability,
     ffi::c_int,
     prelude::*,
@@ -105,13 +108,8 @@ pub unsafe extern "C" fn bpf_token_get_info_by_fd(
     uattr: *mut bindings::bpf_attr,
 ) -> c_int {
     // SAFETY: By the requirements of this function.
-    let (token, info) = unsafe { (Token::from_ptr(token), &(*attr).info) };
-    let uinfo_len =
-        uattr.wrapping_byte_add(core::mem::offset_of!(bindings::bpf_attr, info.info_len));
-    match token
-        .ok_or(EINVAL)
-        .and_then(|t| t.copy_info(info.info, info.info_len, uinfo_len.addr()))
-    {
+    let (token, request) = unsafe { (Token::from_ptr(token), InfoRequest::new(attr, uattr)) };
+    match token.map_or(Err(EINVAL), |token| request.answer(&token.info())) {
         Ok(()) => 0,
         Err(err) => err.to_errno(),
     }

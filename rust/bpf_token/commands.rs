@@ -25,10 +25,7 @@ use kernel::{
         VerifierLog, //
     },
     capability::Capability,
-    ffi::{
-        c_char,
-        c_int, //
-    },
+    ffi::c_int,
     fs_context::FsContext,
     prelude::*,
     seq_file::SeqFile,
@@ -111,10 +108,6 @@ pub(crate) unsafe extern "C" fn bpf_admit_prog_load(
         prog_type,
         insn_cnt: attr.insn_cnt,
         any_alignment: flags & bindings::BPF_F_ANY_ALIGNMENT != 0,
-        // SAFETY: The two functions only look at the number.
-        needs_net_admin: unsafe { bindings::is_net_admin_prog_type(prog_type) },
-        // SAFETY: As above.
-        needs_perfmon: unsafe { bindings::is_perfmon_prog_type(prog_type) },
     };
     let given = flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.prog_token_fd as u32);
@@ -248,12 +241,13 @@ pub(crate) unsafe extern "C" fn bpf_refused_attach(
 ///
 /// # Safety
 ///
-/// `fc` must be a context of the BPF file system that is being configured, and `value` a string.
+/// `fc` must be a context of the BPF file system that is being configured, and `param` a parameter
+/// of it whose value is a string.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_delegation_parse(
     fc: *mut bindings::fs_context,
     which: u32,
-    value: *const c_char,
+    param: *const bindings::fs_parameter,
 ) -> c_int {
     // SAFETY: By the requirements of this function; `s_fs_info` of such a context is its
     // `struct bpf_mount_opts`, which nobody else uses while it is being configured.
@@ -262,7 +256,7 @@ pub(crate) unsafe extern "C" fn bpf_delegation_parse(
         (
             FsContext::from_ptr(fc),
             &mut *opts,
-            CStr::from_char_ptr(value),
+            core::slice::from_raw_parts((*param).__bindgen_anon_1.string.cast(), (*param).size),
         )
     };
     match mount::parse_option(fc, delegation, which, value) {

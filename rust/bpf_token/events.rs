@@ -6,7 +6,6 @@
 
 use crate::{
     delegation::Delegation,
-    reason::Reason,
     refusal::{
         Asked,
         Line, //
@@ -17,6 +16,7 @@ use core::ptr;
 use kernel::{
     bindings,
     capability::Capability,
+    error::Error,
     jump_label::static_branch_unlikely,
     tracepoint::declare_trace,
     user_namespace::UserNamespace, //
@@ -72,7 +72,8 @@ pub(crate) fn refuse(
     asked: Asked,
     token: Option<&Token>,
     allowed: &Delegation,
-    reason: &Reason,
+    err: Error,
+    cap: Option<Capability>,
     line: &Line,
 ) {
     let userns = match token {
@@ -88,8 +89,8 @@ pub(crate) fn refuse(
         cmd: asked.cmd,
         type_: asked.object_type,
         attach_type: asked.attach_type,
-        cap: reason.capability().map_or(-1, Capability::as_raw),
-        err: reason.error().to_errno(),
+        cap: cap.map_or(-1, Capability::as_raw),
+        err: err.to_errno(),
         reason: line.as_c_bytes().as_ptr(),
     };
     // SAFETY: `refusal` and the line in it are valid for the call.

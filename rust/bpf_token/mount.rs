@@ -58,9 +58,8 @@ pub(crate) fn parse_option(
     fc: &FsContext,
     delegation: &mut Delegation,
     which: u32,
-    value: &CStr,
+    value: &[u8],
 ) -> Result {
-    let value = value.to_bytes();
     match which {
         0 => add(fc, &mut delegation.cmds, value),
         1 => add(fc, &mut delegation.maps, value),

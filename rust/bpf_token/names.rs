@@ -53,17 +53,28 @@ impl Names {
 
     /// The value of the enumerator that is called `name`, in whatever case.
     pub(crate) fn value_of(&self, name: &[u8]) -> Option<u32> {
-        let is_name = |candidate: &str| candidate.as_bytes().eq_ignore_ascii_case(name);
         let begin = usize::from(*self.begin.get(name.len())?);
         let end = usize::from(*self.begin.get(name.len() + 1)?);
+        let last = name.last()?;
+        // Most are written as they are shown, and names of one length mostly differ in the last byte.
         for &value in self.by_length.get(begin..end)? {
-            if is_name(self.by_value.get(usize::from(value))?) {
+            let candidate = self.by_value.get(usize::from(value))?.as_bytes();
+            if candidate.last() == Some(last) && candidate == name {
                 return Some(value.into());
             }
         }
-        self.aliases
-            .iter()
-            .find_map(|&(alias, value)| is_name(alias).then_some(value))
+        self.value_in_other_words(name)
+    }
+
+    /// As [`Names::value_of`], for a name that has capital letters or is not the one shown.
+    #[cold]
+    fn value_in_other_words(&self, name: &[u8]) -> Option<u32> {
+        let is_name = |candidate: &str| candidate.as_bytes().eq_ignore_ascii_case(name);
+        let shown = self.by_value.iter().zip(0..);
+        shown
+            .map(|(&name, value)| (name, value))
+            .chain(self.aliases.iter().copied())
+            .find_map(|(candidate, value)| is_name(candidate).then_some(value))
     }
 
     /// How many of `names` are shorter than each length.

@@ -55,6 +55,8 @@ pub(crate) enum Purpose {
     AnyAlignment,
     /// More instructions than an unprivileged program may have.
     Instructions(u32),
+    /// No instruction, or more than any program may have: no privilege helps.
+    InstructionCount(u32),
 }
 
 /// Where the privilege was looked for, and why there.
@@ -96,17 +98,12 @@ pub(crate) enum NotCreated {
 }
 
 impl Reason {
-    /// The errno of the refusal, which is that of the C implementation.
-    pub(crate) fn error(&self) -> Error {
-        match self {
-            Reason::NotOpen { .. } => EBADF,
-            Reason::NotAToken { .. } => EINVAL,
-            Reason::Unprivileged { purpose, .. } => match purpose {
-                Purpose::Instructions(_) => E2BIG,
-                _ => EPERM,
-            },
-            Reason::InstructionCount(_) => E2BIG,
-            Reason::NotCreated(step) => step.error(),
+    /// What is wrong with a descriptor that gave `err` in place of a token.
+    pub(crate) fn of_descriptor(fd: u32, err: Error) -> Self {
+        if err == EBADF {
+            Reason::NotOpen { fd }
+        } else {
+            Reason::NotAToken { fd }
         }
     }
 
@@ -121,7 +118,8 @@ impl Reason {
 }
 
 impl NotCreated {
-    fn error(&self) -> Error {
+    /// The errno, which is that of the C implementation.
+    pub(crate) fn error(&self) -> Error {
         match self {
             Self::NotOpen { .. } => EBADF,
             Self::NotARoot | Self::NotABpfFs => EINVAL,
@@ -216,7 +214,9 @@ impl fmt::Display for Purpose {
             Self::ProgType(value) => write!(f, "program type {}", named::<ProgType>(value)),
             Self::Attach(value) => write!(f, "to attach program type {}", named::<ProgType>(value)),
             Self::AnyAlignment => f.write_str("BPF_F_ANY_ALIGNMENT"),
-            Self::Instructions(count) => write!(f, "a program of {count} instructions"),
+            Self::Instructions(count) | Self::InstructionCount(count) => {
+                write!(f, "a program of {count} instructions")
+            }
         }
     }
 }

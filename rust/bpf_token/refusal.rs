@@ -70,22 +70,32 @@ pub(crate) struct Asked {
     pub(crate) attach_type: u32,
 }
 
-/// Tells the reason to the caller's log and to the trace event, if anybody reads either, and
-/// returns its errno.
+/// Tells why a command fails with `err` to the caller's log and to the trace event, if anybody
+/// reads either. Returns `err`.
+#[inline(always)]
+pub(crate) fn refuse(
+    asked: Asked,
+    token: Option<&Token>,
+    log: Log<'_>,
+    err: Error,
+    reason: impl FnOnce() -> Reason,
+) -> Error {
+    if events::refusals_are_traced() || log.is_wanted() {
+        tell(asked, token, log, err, reason());
+    }
+    err
+}
+
 #[cold]
-pub(crate) fn refuse(asked: Asked, token: Option<&Token>, log: Log<'_>, reason: Reason) -> Error {
+fn tell(asked: Asked, token: Option<&Token>, log: Log<'_>, err: Error, reason: Reason) {
     if let (Log::Open(log), Reason::NotOpen { .. } | Reason::NotAToken { .. }) = (log, &reason) {
         // C's line comes first: the command fails when there is no room for it.
         log.write_line(c"Invalid map_token_fd.");
     }
-    let traced = events::refusals_are_traced();
-    if traced || log.is_wanted() {
-        let line = Line::new(&reason);
-        log.append(line.as_str());
-        if traced {
-            let allowed = token.map_or(Delegation::NOTHING, |token| *token.allowed());
-            events::refuse(asked, token, &allowed, &reason, &line);
-        }
+    let line = Line::new(&reason);
+    log.append(line.as_str());
+    if events::refusals_are_traced() {
+        let allowed = token.map_or(Delegation::NOTHING, |token| *token.allowed());
+        events::refuse(asked, token, &allowed, err, reason.capability(), &line);
     }
-    reason.error()
 }

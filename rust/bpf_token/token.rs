@@ -21,7 +21,10 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
-    mem::offset_of,
+    mem::{
+        offset_of,
+        MaybeUninit, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -67,7 +70,7 @@ use kernel::{
             Atomic, //
         },
     },
-    uaccess::UserSlice,
+    transmute::AsBytes,
     user_namespace::UserNamespace,
     workqueue::{
         impl_has_work,
@@ -233,7 +236,7 @@ impl Token {
                 cmd: bindings::bpf_cmd_BPF_TOKEN_CREATE,
                 ..Asked::default()
             };
-            refuse(asked, None, log, Reason::NotCreated(step))
+            refuse(asked, None, log, step.error(), || Reason::NotCreated(step))
         })
     }
 
@@ -260,26 +263,34 @@ impl Token {
         Ok(file.publish(fd, token))
     }
 
+    /// Memory for a token, by C's way of allocating an object: Rust's costs a call more.
+    #[inline]
+    fn alloc() -> Result<KBox<MaybeUninit<Self>>> {
+        // SAFETY: The flags are those of an allocation that may sleep, as a system call may.
+        let memory = unsafe { bindings::bpf_token_alloc(bindings::GFP_KERNEL) };
+        let memory = NonNull::new(memory).ok_or(ENOMEM)?.cast();
+        // SAFETY: The memory comes from `kmalloc`, as that of a `KBox` does, and has the size and
+        // the alignment of a token.
+        Ok(unsafe { KBox::from_raw(memory.as_ptr()) })
+    }
+
     fn new(
         userns: &UserNamespace,
         allowed: &Delegation,
         attr: *mut bindings::bpf_attr,
         path: &Path,
     ) -> Result<ARef<Self>> {
-        let token = KBox::try_pin_init(
-            try_pin_init!(&this in Self {
-                work <- new_work!("Token::work"),
-                refcount: Atomic::new(1),
-                userns: userns.into(),
-                allowed: *allowed,
-                security: pin_init::zeroed(),
-                // INVARIANT: If the modules refuse the token, there never was one: the fields are
-                // dropped, and `PinnedDrop` does not run.
-                // SAFETY: The modules come last, when all but their own blob is initialised.
-                _: { unsafe { security::token_create(this.as_ptr().cast(), attr, path) }? },
-            }),
-            GFP_KERNEL,
-        )?;
+        let token = Self::alloc()?.write_pin_init(try_pin_init!(&this in Self {
+            work <- new_work!("Token::work"),
+            refcount: Atomic::new(1),
+            userns: userns.into(),
+            allowed: *allowed,
+            security: pin_init::zeroed(),
+            // INVARIANT: If the modules refuse the token, there never was one: the fields are
+            // dropped, and `PinnedDrop` does not run.
+            // SAFETY: The modules come last, when all but their own blob is initialised.
+            _: { unsafe { security::token_create(this.as_ptr().cast(), attr, path) }? },
+        }))?;
         // SAFETY: The count of 1 stands for this reference. A token is not moved out of its box:
         // only `dec_ref` takes it out of the `ARef` again, and pins it.
         Ok(unsafe {
@@ -295,27 +306,24 @@ impl Token {
         Ok(token.into())
     }
 
-    /// Copies as much of `struct bpf_token_info` to `uinfo` as `len` bytes take, and how much that
-    /// was to `ulen`, the address of a `u32`.
-    pub(crate) fn copy_info(&self, uinfo: u64, len: u32, ulen: usize) -> Result {
-        let info = bindings::bpf_token_info {
+    /// What `BPF_OBJ_GET_INFO_BY_FD` tells of the token.
+    #[inline]
+    pub(crate) fn info(&self) -> Info {
+        Info(bindings::bpf_token_info {
             allowed_cmds: self.allowed.cmds.bits(),
             allowed_maps: self.allowed.maps.bits(),
             allowed_progs: self.allowed.progs.bits(),
             allowed_attachs: self.allowed.attachs.bits(),
-        };
-        let len = size_of_val(&info).min(len as usize);
-        // SAFETY: `bpf_token_info` is four `u64`: it has no padding.
-        let bytes: &[u8; size_of::<bindings::bpf_token_info>()] =
-            unsafe { &*(&raw const info).cast() };
-        UserSlice::new(UserPtr::from_addr(uinfo as usize), len)
-            .writer()
-            .write_slice(&bytes[..len])?;
-        UserSlice::new(UserPtr::from_addr(ulen), size_of::<u32>())
-            .writer()
-            .write(&(len as u32))
+        })
     }
 }
+
+/// `struct bpf_token_info`.
+#[repr(transparent)]
+pub(crate) struct Info(bindings::bpf_token_info);
+
+// SAFETY: `struct bpf_token_info` is four `u64`: it has no padding.
+unsafe impl AsBytes for Info {}
 
 /// Whether the current task may make a token by `path`, and if so, of what.
 ///

@@ -1,6 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/bpf.h>
 #include <linux/security.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+__rust_helper struct bpf_token *rust_helper_bpf_token_alloc(gfp_t flags)
+{
+	return kmalloc_obj(struct bpf_token, flags);
+}
+
+__rust_helper int rust_helper_put_user_u32(u32 value, u32 __user *to)
+{
+	return put_user(value, to);
+}
 
 #ifndef CONFIG_SECURITY
 __rust_helper int rust_helper_security_bpf_token_create(struct bpf_token *token,

@@ -6,5 +6,7 @@
 //! [`include/uapi/linux/bpf.h`](srctree/include/uapi/linux/bpf.h).
 
 pub mod bpffs;
+pub mod info;
 pub mod log;
+pub mod prog_type;
 pub mod security;

@@ -58,8 +58,8 @@ impl BpfFs {
     #[inline]
     pub fn new_inode(&self, mode: u16) -> Result<NewInode> {
         // SAFETY: The super block is valid; there is no directory to inherit from.
-        let inode =
-            from_err_ptr(unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) })?;
+        let inode = unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) };
+        let inode = from_err_ptr(inode)?;
         // SAFETY: The inode is new, and `bpf_get_inode` never returns null.
         Ok(unsafe { NewInode::from_raw(NonNull::new_unchecked(inode)) })
     }

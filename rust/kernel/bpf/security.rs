@@ -8,7 +8,7 @@ use crate::{
     bindings,
     capability::Capability,
     error::{
-        to_result,
+        Error,
         Result, //
     },
     fs::Path,
@@ -50,7 +50,11 @@ pub unsafe fn token_create(
     path: &Path,
 ) -> Result {
     // SAFETY: The caller vouches for token and attributes; the path is valid.
-    to_result(unsafe { bindings::security_bpf_token_create(token, attr, path.as_ptr()) })
+    let err = unsafe { bindings::security_bpf_token_create(token, attr, path.as_ptr()) };
+    if err != 0 {
+        return Err(Error::from_errno(err));
+    }
+    Ok(())
 }
 
 /// Tells the modules that a token goes, and frees its blob.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bindings,
     error::{
-        to_result,
+        Error,
         Result, //
     },
     ffi::c_int,
@@ -71,7 +71,12 @@ impl Path {
     #[inline]
     pub fn permission(&self, mask: c_int) -> Result {
         // SAFETY: By the type invariant, the path is valid.
-        to_result(unsafe { bindings::path_permission(self.as_ptr(), mask) })
+        let err = unsafe { bindings::path_permission(self.as_ptr(), mask) };
+        // Not `to_result`, which is a call.
+        if err < 0 {
+            return Err(Error::from_errno(err));
+        }
+        Ok(())
     }
 }
 

@@ -80,6 +80,9 @@ impl<T: PseudoFileOperations> FileOperations<T> {
         )
     }
 
+    /// # Safety
+    ///
+    /// `file` must have this table and be used no more.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: This is the last use of the file, and its `private_data` is null (no object was
         // put in) or came from `into_foreign`.
@@ -87,6 +90,9 @@ impl<T: PseudoFileOperations> FileOperations<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// `file` must have this table and be installed, and `m` be used by this thread only.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: Only an installed file has an fdinfo, and `publish` put the object in before it
         // installed it; the caller holds the file for the duration of the call.
@@ -162,9 +168,11 @@ impl LocalFile {
     ) -> Option<<T::Data as ForeignOwnable>::Borrowed<'_>> {
         // SAFETY: The file is valid, and `f_op` of an open file does not change.
         let f_op = unsafe { (*self.as_ptr()).f_op };
+        if !ptr::eq(f_op, operations.as_ptr()) {
+            return None;
+        }
         // SAFETY: A file with these operations that can be found has its object since `publish`,
         // and keeps it as long as it lives.
-        ptr::eq(f_op, operations.as_ptr())
-            .then(|| unsafe { T::Data::borrow((*self.as_ptr()).private_data) })
+        Some(unsafe { T::Data::borrow((*self.as_ptr()).private_data) })
     }
 }
