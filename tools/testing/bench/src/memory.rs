@@ -2,6 +2,7 @@
 //! Slab memory, from /proc/slabinfo.
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -15,8 +16,12 @@ use crate::mounts;
 /// Enough that partly used slabs do not show; fewer than descriptors are allowed.
 const OBJECTS: usize = 900;
 
-/// The bytes that all slabs take.
+/// Long enough for what was given up to be freed; idle time passes at once under `-icount`.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The bytes of all objects in use.
 fn slab_bytes() -> Result<u64> {
+    std::thread::sleep(QUIET);
     let path = "/proc/slabinfo";
     let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
     let mut bytes = 0;

@@ -50,6 +50,12 @@ pub fn draw(rows: &[Row], path: &Path) -> Result<()> {
         );
         area.draw(&label)?;
     }
+    let heading = Text::new(
+        "ratio: Rust / C",
+        (LABELS + BARS + 8, TOP - 16),
+        at(HPos::Left, 11),
+    );
+    area.draw(&heading)?;
     for (n, row) in rows.iter().enumerate() {
         let y = TOP + LINE * n as i32 + LINE / 2;
         let color = if row.met { WITHIN } else { MISSED };
@@ -60,7 +66,7 @@ pub fn draw(rows: &[Row], path: &Path) -> Result<()> {
         let goal = vec![(x(row.goal), y - 8), (x(row.goal), y + 8)];
         area.draw(&PathElement::new(goal, GOAL.stroke_width(2)))?;
         let figures = format!(
-            "{:.3}   {} / {}",
+            "{:.3}: {} / {}",
             row.ratio,
             thousands(least(&row.rust)),
             thousands(least(&row.c))

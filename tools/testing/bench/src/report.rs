@@ -16,9 +16,9 @@ use crate::plot;
 use crate::sizes;
 use crate::sizes::Size;
 
-/// Boots that agree within this are exact; where they do not, the ratio may miss its goal by
-/// [`TOLERANCE`].
-const EXACT: f64 = 0.005;
+/// Boots that agree within this are exact; where they do not, the ratio may be [`TOLERANCE`] times
+/// its goal.
+const EXACT: f64 = 0.001;
 const TOLERANCE: f64 = 1.02;
 
 /// One operation on both kernels.
