@@ -19,15 +19,24 @@ pub fn function(name: &str) -> u32 {
     function.type_id().into()
 }
 
-/// The value of an enumerator.
-pub fn enumerator(type_name: &str, name: &str) -> i64 {
+/// The names and values of an enum, in the order of its declaration.
+pub fn enumerators(type_name: &str) -> Vec<(String, i64)> {
     let btf = vmlinux();
     let of_enum: Enum<'_> = btf
         .type_by_name(type_name)
         .unwrap_or_else(|| panic!("the kernel's BTF has no enum {type_name}"));
-    let found = of_enum
+    let named = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+    of_enum
         .iter()
-        .find(|member| member.name.is_some_and(|found| found == name))
-        .unwrap_or_else(|| panic!("enum {type_name} has no {name}"));
-    found.value
+        .filter_map(|member| Some((named(member.name?), member.value)))
+        .collect()
+}
+
+/// The value of an enumerator.
+pub fn enumerator(type_name: &str, name: &str) -> i64 {
+    let found = enumerators(type_name)
+        .into_iter()
+        .find(|(found, _)| found == name);
+    let (_, value) = found.unwrap_or_else(|| panic!("enum {type_name} has no {name}"));
+    value
 }

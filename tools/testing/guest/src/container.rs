@@ -13,9 +13,6 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::CWD;
 use rustix::mount;
-use rustix::mount::FsMountFlags;
-use rustix::mount::FsOpenFlags;
-use rustix::mount::MountAttrFlags;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::DumpableBehavior;
 use rustix::process::Gid;
@@ -24,6 +21,7 @@ use rustix::process::Uid;
 use rustix::thread::UnshareFlags;
 
 use crate::bpf;
+use crate::context::Context;
 use crate::process::Child;
 use crate::process::Link;
 use crate::sys;
@@ -55,7 +53,7 @@ impl<'a> Delegation<'a> {
         }
     }
 
-    fn options(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
+    fn options(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         [
             ("delegate_cmds", self.cmds),
             ("delegate_maps", self.maps),
@@ -76,18 +74,13 @@ pub struct Instance {
 impl Instance {
     /// Mounts `fs` in the user namespace of the calling process, which must be allowed to delegate.
     pub fn new(fs: &str, delegation: &Delegation<'_>) -> Self {
-        let context = open_context(fs);
-        configure(&context, delegation);
+        let context = Context::of(fs);
+        context.configure(delegation.options());
         Self::of_context(&context)
     }
 
-    fn of_context(context: &OwnedFd) -> Self {
-        let mount = mount::fsmount(
-            context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )
-        .expect("fsmount");
+    pub fn of_context(context: &Context) -> Self {
+        let mount = context.mount();
         let root = open_directory(&mount, ".");
         Self { mount, root }
     }
@@ -106,18 +99,6 @@ pub fn open_directory(at: &OwnedFd, path: &str) -> OwnedFd {
         Mode::empty(),
     )
     .expect("a directory that can be opened")
-}
-
-fn open_context(fs: &str) -> OwnedFd {
-    mount::fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).expect("fsopen")
-}
-
-fn configure(context: &OwnedFd, delegation: &Delegation<'_>) {
-    for (option, value) in delegation.options() {
-        mount::fsconfig_set_string(context, option, value)
-            .unwrap_or_else(|errno| panic!("{option}={value}: {errno}"));
-    }
-    mount::fsconfig_create(context).expect("FSCONFIG_CMD_CREATE");
 }
 
 /// Runs `inside` in a container with an instance of BPF FS that delegates.
@@ -143,26 +124,62 @@ pub fn run_on<T>(
     inside: impl FnOnce(Instance, Link),
     outside: impl FnOnce(Link) -> T,
 ) -> T {
+    let inside = |link: Link| inside(take_instance(fs, &link), link);
+    two_sides(inside, |link| {
+        give_instance(delegation.options(), &link);
+        outside(link)
+    })
+}
+
+/// Runs `inside` in one container with an instance of BPF FS for each list of options, in turn. `inside` is
+/// told the index of the list.
+pub fn run_each(
+    instances: &[Vec<(&'static str, String)>],
+    mut inside: impl FnMut(usize, Instance),
+) {
+    let inside = |link: Link| {
+        for index in 0..instances.len() {
+            inside(index, take_instance("bpf", &link));
+        }
+    };
+    two_sides(inside, |link| {
+        for options in instances {
+            let options = options.iter().map(|(key, value)| (*key, value.as_str()));
+            give_instance(options, &link);
+        }
+        link.wait_for_end();
+    });
+}
+
+/// The container's part of making an instance.
+fn take_instance(fs: &str, link: &Link) -> Instance {
+    let context = Context::of(fs);
+    link.send_fd(&context);
+    link.wait();
+    // The context goes at the end, as it would keep the super block after the unmount.
+    Instance::of_context(&context)
+}
+
+/// The manager's part of it.
+fn give_instance<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>, link: &Link) {
+    Context::from(link.recv_fd()).configure(options);
+    link.signal();
+}
+
+/// Runs `inside` in a container, and `outside` in the manager.
+pub fn two_sides<T>(inside: impl FnOnce(Link), outside: impl FnOnce(Link) -> T) -> T {
     let (manager, container) = Link::pair();
     let mut ends = Some((manager, container));
     let child = Child::spawn(|| {
         let (_, link) = ends.take().expect("the child's copy");
         enter(&link);
-        let context = open_context(fs);
-        link.send_fd(&context);
-        link.wait();
-        let instance = Instance::of_context(&context);
-        // The context would keep the super block after the unmount.
-        drop(context);
-        inside(instance, link);
+        inside(link);
     });
 
     let (link, _) = ends.take().expect("the parent's copy");
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         link.wait();
         map_ids(child.pid());
-        link.signal();
-        configure(&link.recv_fd(), delegation);
         link.signal();
         outside(link)
     }));
@@ -184,8 +201,25 @@ fn enter(link: &Link) {
     // The change of ids has given /proc/self to the global root.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).expect("PR_SET_DUMPABLE");
 
+    keep_mounts_private();
+}
+
+fn keep_mounts_private() {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount::mount_change("/", private).expect("private mounts");
+}
+
+/// Gives the calling process mounts of its own, with a tmpfs at /tmp.
+pub fn isolate_mounts() {
+    sys::unshare(UnshareFlags::NEWNS).expect("unshare");
+    keep_mounts_private();
+    mount_tmpfs();
+}
+
+/// Mounts a tmpfs at /tmp.
+pub fn mount_tmpfs() {
+    let none: Option<&std::ffi::CStr> = None;
+    mount::mount("tmpfs", "/tmp", "tmpfs", mount::MountFlags::empty(), none).expect("tmpfs");
 }
 
 fn map_ids(pid: Pid) {
@@ -200,10 +234,14 @@ fn map_ids(pid: Pid) {
 /// Mounts a tmpfs of the container's own at /tmp, and the instance in a directory there.
 pub fn attach(instance: &Instance) -> &'static str {
     const PATH: &str = "/tmp/bpf";
-    let none: Option<&std::ffi::CStr> = None;
-    mount::mount("tmpfs", "/tmp", "tmpfs", mount::MountFlags::empty(), none).expect("tmpfs");
-    rustix::fs::mkdirat(CWD, PATH, Mode::RWXU).expect("mkdir");
-    let flags = mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    mount::move_mount(&instance.mount, "", CWD, PATH, flags).expect("move_mount");
+    mount_tmpfs();
+    attach_at(instance, PATH);
     PATH
+}
+
+/// Mounts the instance in a new directory.
+pub fn attach_at(instance: &Instance, path: &str) {
+    rustix::fs::mkdirat(CWD, path, Mode::RWXU).expect("mkdir");
+    let flags = mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    mount::move_mount(&instance.mount, "", CWD, path, flags).expect("move_mount");
 }

@@ -11,6 +11,7 @@ use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::OnceLock;
 
 use libtest_mimic::Failed;
 use procfs::ConfigSetting;
@@ -30,6 +31,15 @@ impl Implementation {
             _ => Self::C,
         })
     }
+}
+
+/// Whether the running kernel says why it refuses: the Rust implementation does, the C one never.
+pub fn explains() -> bool {
+    static EXPLAINS: OnceLock<bool> = OnceLock::new();
+    *EXPLAINS.get_or_init(|| {
+        let implementation = Implementation::of_running_kernel();
+        implementation.is_ok_and(|implementation| implementation == Implementation::Rust)
+    })
 }
 
 impl fmt::Display for Implementation {
@@ -55,6 +65,12 @@ pub fn forbid_unprivileged_bpf() -> Result<(), Failed> {
         fs::write(SYSCTL, "2")?;
     }
     Ok(())
+}
+
+/// Every mount of a BPF FS makes the kernel look for its module `bpf_preload`, and start modprobe to do so: by far
+/// the most expensive part of a mount, and of no concern here.
+pub fn forbid_module_requests() -> Result<(), Failed> {
+    Ok(fs::write("/proc/sys/kernel/modprobe", "\n")?)
 }
 
 /// A value of /proc/sys that is put back at the end.

@@ -12,6 +12,8 @@
 mod bpf;
 mod btf;
 mod container;
+mod context;
+mod enums;
 mod insn;
 mod kernel;
 mod lsm;
@@ -44,6 +46,7 @@ fn run() -> Result<ExitCode, Failed> {
         return Err("--expect-defects is for the C kernel: the Rust one has none of them".into());
     }
     kernel::forbid_unprivileged_bpf()?;
+    kernel::forbid_module_requests()?;
 
     let trials = if expect_defects {
         tests::expected_defects()

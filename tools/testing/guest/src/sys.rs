@@ -97,6 +97,46 @@ pub fn mmap(fd: RawFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// `struct statmount`: its fixed part, and room for the strings behind it.
+#[repr(C)]
+pub struct Statmount {
+    _size: u32,
+    mnt_opts: u32,
+    _others: [u64; 63],
+    strings: [u8; 8192],
+}
+
+/// The options that `statmount()` tells of a mount, which its unique id names.
+pub fn mount_options(unique_id: u64) -> Result<String, Errno> {
+    const SYS_STATMOUNT: libc::c_long = 457;
+    const MNT_ID_REQ_SIZE_VER0: u64 = 24;
+    const STATMOUNT_MNT_OPTS: u64 = 0x80;
+    // struct mnt_id_req: its size in 32 bits and 32 of no concern, the mount, what is asked for.
+    let request = [MNT_ID_REQ_SIZE_VER0, unique_id, STATMOUNT_MNT_OPTS];
+    let mut answer = Box::new(Statmount {
+        _size: 0,
+        mnt_opts: 0,
+        _others: [0; 63],
+        strings: [0; 8192],
+    });
+    // SAFETY: The kernel reads the request and writes no more than the size of the answer.
+    let result = unsafe {
+        libc::syscall(
+            SYS_STATMOUNT,
+            request.as_ptr(),
+            std::ptr::from_mut(&mut *answer),
+            size_of::<Statmount>(),
+            0,
+        )
+    };
+    if result != 0 {
+        return Err(last_error());
+    }
+    let options = &answer.strings[answer.mnt_opts as usize..];
+    let options = std::ffi::CStr::from_bytes_until_nul(options).expect("the kernel ends strings");
+    Ok(options.to_string_lossy().into_owned())
+}
+
 /// Moves the calling process to new namespaces.
 pub fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {
     // SAFETY: The descriptor table is never among the namespaces asked for, so no descriptor that Rust owns

@@ -15,9 +15,11 @@ use crate::bpf::MapType;
 use crate::container;
 use crate::container::Delegation;
 use crate::container::Instance;
+use crate::context::Context;
 use crate::kernel::Sysctl;
 use crate::process;
 use crate::process::Child;
+use crate::process::Link;
 
 /// A check for one defect.
 pub struct Defect {
@@ -35,6 +37,21 @@ impl Defect {
 
 pub const ALL: &[Defect] = &[
     Defect {
+        id: "D1",
+        title: "number_wipes_what_came_before",
+        check: number_wipes,
+    },
+    Defect {
+        id: "D2",
+        title: "common_attrs_is_no_command",
+        check: common_attrs,
+    },
+    Defect {
+        id: "D4",
+        title: "option_refused_without_a_word",
+        check: silent_option,
+    },
+    Defect {
         id: "D3",
         title: "no_descriptor_left",
         check: no_descriptor_left,
@@ -50,6 +67,54 @@ pub const ALL: &[Defect] = &[
         check: opened_again,
     },
 ];
+
+/// Items and what they come to: on this side their union, on the C kernel the number alone.
+fn number_wipes() -> Result<(), String> {
+    let cases = [
+        ("map_create:0x20", 0x21, 0x20),
+        ("any:0x1", u64::MAX, 0x1),
+        ("0x1:0x2", 0x3, 0x2),
+        ("map_create:0:prog_load", 0x21, 0x20),
+    ];
+    let mut wiped = Vec::new();
+    for (value, union, last) in cases {
+        let delegation = Delegation::of(value, "any", "", "");
+        let send = |instance: Instance, link: Link| link.send_fd(instance.token());
+        let token = container::run_with(&delegation, send, |link| link.recv_fd());
+        match bpf::masks(&token).cmds {
+            cmds if cmds == union => (),
+            cmds if cmds == last => wiped.push(format!("{value} grants {cmds:#x}")),
+            cmds => panic!("{value} grants {cmds:#x}, neither {union:#x} nor {last:#x}"),
+        }
+    }
+    if wiped.is_empty() {
+        return Ok(());
+    }
+    assert_eq!(wiped.len(), cases.len(), "all of them or none: {wiped:?}");
+    Err(wiped.join(", "))
+}
+
+/// `BPF_COMMON_ATTRS` is a flag of bpf(2) that stands among the commands.
+fn common_attrs() -> Result<(), String> {
+    let context = Context::of_bpffs();
+    match context.set("delegate_cmds", "common_attrs") {
+        Err(errno) => {
+            assert_eq!(errno, Errno::INVAL);
+            Ok(())
+        }
+        Ok(()) => Err("delegate_cmds=common_attrs is accepted".to_owned()),
+    }
+}
+
+fn silent_option() -> Result<(), String> {
+    let context = Context::of_bpffs();
+    assert_eq!(context.set("delegate_maps", "ringbuff"), Err(Errno::INVAL));
+    match context.message() {
+        Some(message) if message.contains("'ringbuff'") => Ok(()),
+        Some(message) => panic!("{message}"),
+        None => Err("nothing can be read from the fsopen descriptor".to_owned()),
+    }
+}
 
 fn no_descriptor_left() -> Result<(), String> {
     let part = |instance: &Instance| fails_with(instance, Errno::MFILE);

@@ -7,9 +7,13 @@
 
 mod creation;
 mod defects;
+mod display;
 mod inspection;
 mod leak;
+mod mount_command;
 mod object;
+mod options;
+mod refused_options;
 mod usage;
 
 use libtest_mimic::Failed;
@@ -33,10 +37,22 @@ fn trial(path: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
+/// Whether a text has a number as large as a kernel address in it.
+fn tells_an_address(text: &str) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
+    text.as_bytes()
+        .chunk_by(|a, b| is_digit(a) == is_digit(b))
+        .any(|run| run.len() >= 16 && is_digit(&run[0]))
+}
+
 /// What must hold on every kernel, and what does not hold on the C one.
 pub fn all() -> Vec<Trial> {
     let mut log = kernel::Log::from_now_on();
-    let mut trials = creation::tests();
+    let mut trials = options::tests();
+    trials.extend(refused_options::tests());
+    trials.extend(display::tests());
+    trials.extend(mount_command::tests());
+    trials.extend(creation::tests());
     trials.extend(object::tests());
     trials.extend(usage::tests());
     trials.extend(inspection::tests());
