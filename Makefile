@@ -4,13 +4,14 @@
 RUNNER := tools/testing/runner
 KERNEL ?= rust
 
-.PHONY: help run test kernel vm shell lint clean
+.PHONY: help run test bench kernel vm shell lint clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
 	@echo '  make run     boots a kernel with it; an unprivileged container loads and runs BPF through a token'
 	@echo '  make test    all tests; ends with the line "N passed, N failed"'
+	@echo '  make bench   counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint    rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
 	@echo
 	@echo '  make kernel KERNEL=rust|c            builds a kernel; the last line is the path of its image'
@@ -29,6 +30,9 @@ run:
 test:
 	@$(RUNNER)/test.sh
 
+bench:
+	@$(RUNNER)/bench.sh
+
 kernel:
 	@$(RUNNER)/kernel.sh $(KERNEL)
 
@@ -45,4 +49,5 @@ lint:
 clean:
 	@$(RUNNER)/clean.sh
 
+export BUILD BOOTS CHECK LINUX_SRC
 export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS
