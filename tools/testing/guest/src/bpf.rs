@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
+use crate::log::Log;
 use crate::sys;
 use crate::sys::Attr;
 use crate::sys::Command;
@@ -28,6 +29,21 @@ pub struct Masks {
 pub fn token_create(bpffs: &impl AsRawFd) -> Result<OwnedFd, Errno> {
     sys::token_create(&token_create_attr(0, bpffs.as_raw_fd()))
 }
+
+/// `BPF_TOKEN_CREATE` with a log in the common attributes.
+pub fn token_create_logged(flags: u32, bpffs_fd: RawFd, log: &Log<'_>) -> Result<OwnedFd, Errno> {
+    let mut attr = TokenCreateAttr { flags, bpffs_fd };
+    sys::bpf_fd_with_log(Command::TokenCreate, &mut attr, log)
+}
+
+#[repr(C)]
+struct TokenCreateAttr {
+    flags: u32,
+    bpffs_fd: i32,
+}
+
+// SAFETY: Integers without padding, no address.
+unsafe impl Attr for TokenCreateAttr {}
 
 /// The `token_create` part of `union bpf_attr`.
 pub fn token_create_attr(flags: u32, bpffs: RawFd) -> [u8; 8] {
@@ -61,7 +77,7 @@ struct MapCreateAttr {
 // SAFETY: Integers without padding, no address.
 unsafe impl Attr for MapCreateAttr {}
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum MapType {
     Hash = 1,
     Array = 2,
@@ -80,12 +96,28 @@ pub fn map_create_with(
     map_flags: u32,
     map_token_fd: RawFd,
 ) -> Result<OwnedFd, Errno> {
+    let mut attr = map_create_attr(map_type, map_flags, map_token_fd);
+    sys::bpf_fd(Command::MapCreate, &mut attr)
+}
+
+/// The same with a log in the common attributes.
+pub fn map_create_logged(
+    map_type: MapType,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    let (map_flags, map_token_fd) = token_arguments(token);
+    let mut attr = map_create_attr(map_type, map_flags, map_token_fd);
+    sys::bpf_fd_with_log(Command::MapCreate, &mut attr, log)
+}
+
+fn map_create_attr(map_type: MapType, map_flags: u32, map_token_fd: RawFd) -> MapCreateAttr {
     let (key_size, value_size, max_entries) = match map_type {
         MapType::Ringbuf => (0, 0, 4096),
         MapType::Stack => (0, 4, 1),
         MapType::Hash | MapType::Array | MapType::Devmap => (4, 4, 1),
     };
-    let mut attr = MapCreateAttr {
+    MapCreateAttr {
         map_type: map_type as u32,
         key_size,
         value_size,
@@ -93,8 +125,7 @@ pub fn map_create_with(
         map_flags,
         map_token_fd,
         ..MapCreateAttr::default()
-    };
-    sys::bpf_fd(Command::MapCreate, &mut attr)
+    }
 }
 
 #[repr(C)]
@@ -130,20 +161,21 @@ struct ProgLoadAttr {
     fd_array_cnt: u32,
 }
 
-// SAFETY: Integers without padding; `prog_load` borrows what the addresses name beyond the call, and the
-// kernel only reads it.
+// SAFETY: Integers without padding; `prog_load_logged` borrows what the addresses name beyond the call: the
+// log, which the kernel writes, mutably.
 unsafe impl Attr for ProgLoadAttr {}
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum ProgType {
     SocketFilter = 1,
     Kprobe = 2,
     SchedCls = 3,
     Xdp = 6,
+    Ext = 28,
     Lsm = 29,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum AttachType {
     CgroupInetIngress = 0,
     LsmMac = 27,
@@ -159,8 +191,35 @@ pub struct Prog<'a> {
 }
 
 pub fn prog_load(prog: &Prog<'_>, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    prog_load_logged(prog, token, &Log::none())
+}
+
+pub fn prog_load_logged(
+    prog: &Prog<'_>,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    let mut attr = prog_load_attr(prog, token);
+    attr.log_level = log.level;
+    attr.log_size = log.size;
+    attr.log_buf = log.address;
+    let result = sys::bpf_fd(Command::ProgLoad, &mut attr);
+    log.true_size.set(attr.log_true_size);
+    result
+}
+
+/// The same with the log in the common attributes.
+pub fn prog_load_commonly_logged(
+    prog: &Prog<'_>,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    sys::bpf_fd_with_log(Command::ProgLoad, &mut prog_load_attr(prog, token), log)
+}
+
+fn prog_load_attr(prog: &Prog<'_>, token: Option<RawFd>) -> ProgLoadAttr {
     let (prog_flags, prog_token_fd) = token_arguments(token);
-    let mut attr = ProgLoadAttr {
+    ProgLoadAttr {
         prog_type: prog.prog_type as u32,
         insn_cnt: prog.insns.len() as u32,
         insns: prog.insns.as_ptr() as u64,
@@ -170,8 +229,7 @@ pub fn prog_load(prog: &Prog<'_>, token: Option<RawFd>) -> Result<OwnedFd, Errno
         attach_btf_id: prog.attach_btf_id,
         prog_token_fd,
         ..ProgLoadAttr::default()
-    };
-    sys::bpf_fd(Command::ProgLoad, &mut attr)
+    }
 }
 
 #[repr(C)]
@@ -208,19 +266,41 @@ struct BtfLoadAttr {
     btf_token_fd: i32,
 }
 
-// SAFETY: Integers without padding; `btf_load` borrows the BTF beyond the call, and the kernel only reads it.
+// SAFETY: Integers without padding; `btf_load_logged` borrows the BTF beyond the call, and the log mutably.
 unsafe impl Attr for BtfLoadAttr {}
 
 pub fn btf_load(btf: &[u8], token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    btf_load_logged(btf, token, &Log::none())
+}
+
+pub fn btf_load_logged(btf: &[u8], token: Option<RawFd>, log: &Log<'_>) -> Result<OwnedFd, Errno> {
+    let mut attr = btf_load_attr(btf, token);
+    attr.btf_log_level = log.level;
+    attr.btf_log_size = log.size;
+    attr.btf_log_buf = log.address;
+    let result = sys::bpf_fd(Command::BtfLoad, &mut attr);
+    log.true_size.set(attr.btf_log_true_size);
+    result
+}
+
+/// The same with the log in the common attributes.
+pub fn btf_load_commonly_logged(
+    btf: &[u8],
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    sys::bpf_fd_with_log(Command::BtfLoad, &mut btf_load_attr(btf, token), log)
+}
+
+fn btf_load_attr(btf: &[u8], token: Option<RawFd>) -> BtfLoadAttr {
     let (btf_flags, btf_token_fd) = token_arguments(token);
-    let mut attr = BtfLoadAttr {
+    BtfLoadAttr {
         btf: btf.as_ptr() as u64,
         btf_size: btf.len() as u32,
         btf_flags,
         btf_token_fd,
         ..BtfLoadAttr::default()
-    };
-    sys::bpf_fd(Command::BtfLoad, &mut attr)
+    }
 }
 
 #[repr(C)]

@@ -26,20 +26,20 @@ impl Implementation {
     pub fn of_running_kernel() -> Result<Self, Failed> {
         let config = procfs::kernel_config()
             .map_err(|error| format!("cannot read the kernel's configuration: {error}"))?;
-        Ok(match config.get("CONFIG_BPF_TOKEN_RUST") {
+        let running = match config.get("CONFIG_BPF_TOKEN_RUST") {
             Some(ConfigSetting::Yes) => Self::Rust,
             _ => Self::C,
-        })
+        };
+        Ok(*RUNNING.get_or_init(|| running))
     }
 }
 
+static RUNNING: OnceLock<Implementation> = OnceLock::new();
+
 /// Whether the running kernel says why it refuses: the Rust implementation does, the C one never.
 pub fn explains() -> bool {
-    static EXPLAINS: OnceLock<bool> = OnceLock::new();
-    *EXPLAINS.get_or_init(|| {
-        let implementation = Implementation::of_running_kernel();
-        implementation.is_ok_and(|implementation| implementation == Implementation::Rust)
-    })
+    let running = RUNNING.get().expect("asked for before the first test");
+    *running == Implementation::Rust
 }
 
 impl fmt::Display for Implementation {

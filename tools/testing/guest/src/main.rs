@@ -16,10 +16,12 @@ mod context;
 mod enums;
 mod insn;
 mod kernel;
+mod log;
 mod lsm;
 mod process;
 mod sys;
 mod tests;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -106,6 +106,12 @@ impl Link {
         assert_eq!(received, 1, "the other process hung up");
     }
 
+    /// Waits until the other side signals or is done, and tells whether it signalled.
+    pub fn wait_or_end(&self) -> bool {
+        let (received, _) = net::recv(&self.0, &mut [0; 1], net::RecvFlags::empty()).expect("recv");
+        received == 1
+    }
+
     /// Waits until the other side is done.
     pub fn wait_for_end(&self) {
         let (received, _) = net::recv(&self.0, &mut [0; 1], net::RecvFlags::empty()).expect("recv");
@@ -150,6 +156,17 @@ pub fn drop_capabilities(dropped: CapabilitySet) {
     let mut sets = rustix::thread::capabilities(None).expect("capget");
     sets.effective.remove(dropped);
     rustix::thread::set_capabilities(None, sets).expect("capset");
+}
+
+/// Runs `part` with no effective capabilities but `held`, of those that the calling process is permitted.
+pub fn with_capabilities<T>(held: CapabilitySet, part: impl FnOnce() -> T) -> T {
+    let before = rustix::thread::capabilities(None).expect("capget");
+    let mut sets = before;
+    sets.effective &= held;
+    rustix::thread::set_capabilities(None, sets).expect("capset");
+    let result = part();
+    rustix::thread::set_capabilities(None, before).expect("capset");
+    result
 }
 
 /// Leaves no descriptor to the calling process but those it has.

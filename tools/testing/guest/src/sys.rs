@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::log::Log;
+
 /// The commands of `bpf()` in use here: `enum bpf_cmd` of include/uapi/linux/bpf.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
@@ -37,14 +39,57 @@ fn last_error() -> Errno {
     Errno::from_io_error(&error).expect("a failed system call sets errno")
 }
 
+/// `struct bpf_common_attr`.
+#[repr(C)]
+struct CommonAttr {
+    log_buf: u64,
+    log_size: u32,
+    log_level: u32,
+    log_true_size: u32,
+    _zero: u32,
+}
+
 fn bpf_raw(command: Command, attr: *mut libc::c_void, size: usize) -> Result<i32, Errno> {
     // SAFETY: The kernel checks every address given to it; that nothing of ours is overwritten which Rust
-    // relies on is up to the two callers.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command as i32, attr, size) };
+    // relies on is up to the callers.
+    result_of(unsafe { libc::syscall(libc::SYS_bpf, command as i32, attr, size) })
+}
+
+fn result_of(result: libc::c_long) -> Result<i32, Errno> {
     i32::try_from(result)
         .ok()
         .filter(|result| *result >= 0)
         .ok_or_else(last_error)
+}
+
+/// Calls `bpf()` for a command that returns a new descriptor, with a log in the common attributes.
+pub fn bpf_fd_with_log<T: Attr>(
+    command: Command,
+    attr: &mut T,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    const BPF_COMMON_ATTRS: i32 = 1 << 16;
+    let mut common = CommonAttr {
+        log_buf: log.address,
+        log_size: log.size,
+        log_level: log.level,
+        log_true_size: 0,
+        _zero: 0,
+    };
+    // SAFETY: As in `bpf_raw`; the kernel writes to `common` and to the log, a buffer that is borrowed mutably.
+    let fd = result_of(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as i32 | BPF_COMMON_ATTRS,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+            &raw mut common,
+            size_of::<CommonAttr>(),
+        )
+    });
+    log.true_size.set(common.log_true_size);
+    // SAFETY: The kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd?) })
 }
 
 /// Calls `bpf()` for a command that returns 0.

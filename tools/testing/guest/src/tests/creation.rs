@@ -20,6 +20,8 @@ use crate::container;
 use crate::container::open_directory;
 use crate::container::Delegation;
 use crate::container::Instance;
+use crate::kernel;
+use crate::log;
 use crate::lsm;
 use crate::process;
 use crate::process::Link;
@@ -93,6 +95,32 @@ impl Violation {
             // Any errno that nothing else gives: the LSM's own reaches the caller.
             RefusedByLsm => Errno::DOM,
         }
+    }
+}
+
+impl Violation {
+    /// The reason in the log, if the token is what the call fails for.
+    fn reason(self, fd: i32) -> Option<String> {
+        let reason = match self {
+            TrailingBytes | Flags => return None,
+            PathDescriptor => {
+                return Some(format!(
+                    "no token: descriptor {fd} is not open, or was opened with O_PATH\n"
+                ))
+            }
+            NotRootDirectory => "the descriptor is not the root of a file system",
+            OtherFileSystem => "the descriptor is not that of a BPF file system",
+            NoAccess => "no permission to access the BPF file system",
+            OtherUserNamespace => "the BPF file system belongs to another user namespace",
+            NoCapBpf => "this needs CAP_BPF in the user namespace",
+            InitialUserNamespace => {
+                "the initial user namespace has none: there, CAP_BPF does what a token does"
+            }
+            NothingDelegated => "the BPF file system was mounted without any delegate_ option",
+            NoDescriptorLeft => "no descriptor is left (RLIMIT_NOFILE)",
+            RefusedByLsm => "a security module refused it",
+        };
+        Some(format!("no token: {reason}\n"))
     }
 }
 
@@ -175,8 +203,19 @@ fn create(target: &OwnedFd, violations: &[Violation]) {
     if has(NoDescriptorLeft) {
         process::exhaust_descriptors();
     }
-    let expected = violations.iter().min().map(|violation| violation.errno());
+    let first = violations.iter().min();
+    let expected = first.map(|violation| violation.errno());
     assert_eq!(sys::token_create(&attr).err(), expected);
+
+    if has(TrailingBytes) {
+        return;
+    }
+    let mut buffer = log::Buffer::of(4096);
+    let log = buffer.log(log::LEVEL);
+    let logged = bpf::token_create_logged(u32::from(has(Flags)), fd.as_raw_fd(), &log);
+    assert_eq!(logged.err(), expected, "with a log");
+    let reason = first.and_then(|violation| violation.reason(fd.as_raw_fd()));
+    assert_eq!(buffer.text(), reason.filter(|_| kernel::explains()));
 }
 
 fn everything_in_place() {

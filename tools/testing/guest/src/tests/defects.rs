@@ -17,6 +17,8 @@ use crate::container::Delegation;
 use crate::container::Instance;
 use crate::context::Context;
 use crate::kernel::Sysctl;
+use crate::log;
+use crate::log::Log;
 use crate::process;
 use crate::process::Child;
 use crate::process::Link;
@@ -50,6 +52,16 @@ pub const ALL: &[Defect] = &[
         id: "D4",
         title: "option_refused_without_a_word",
         check: silent_option,
+    },
+    Defect {
+        id: "D4",
+        title: "command_refused_without_a_word",
+        check: silent_command,
+    },
+    Defect {
+        id: "D4",
+        title: "token_refused_without_a_word",
+        check: silent_token,
     },
     Defect {
         id: "D3",
@@ -114,6 +126,59 @@ fn silent_option() -> Result<(), String> {
         Some(message) => panic!("{message}"),
         None => Err("nothing can be read from the fsopen descriptor".to_owned()),
     }
+}
+
+/// Whether a call that is refused leaves `expected` in its log.
+fn look_for_reason(
+    errno: Errno,
+    expected: &str,
+    call: impl FnOnce(&Log<'_>) -> Result<OwnedFd, Errno>,
+) -> Result<(), String> {
+    let mut buffer = log::Buffer::of(4096);
+    let result = call(&buffer.log(log::LEVEL));
+    assert_eq!(result.err(), Some(errno));
+    match buffer.text() {
+        Some(text) if text.contains(expected) => Ok(()),
+        Some(text) => panic!("{text}"),
+        None => Err("the log stays empty".to_owned()),
+    }
+}
+
+/// Tells in the manager what was found in the container, whose word is `Ok` or an empty log.
+fn in_container(
+    delegation: &Delegation<'_>,
+    check: impl Fn(&Instance) -> Result<(), String>,
+) -> Result<(), String> {
+    let inside = |instance: Instance, link: Link| {
+        if check(&instance).is_ok() {
+            link.signal();
+        }
+    };
+    container::run_with(delegation, inside, |link| {
+        if link.wait_or_end() {
+            Ok(())
+        } else {
+            Err("the log stays empty".to_owned())
+        }
+    })
+}
+
+fn silent_command() -> Result<(), String> {
+    in_container(&Delegation::of("any", "array", "", ""), |instance| {
+        let token = instance.token();
+        let expected = "the token does not delegate map type hash (delegate_maps=array)";
+        look_for_reason(Errno::PERM, expected, |log| {
+            bpf::map_create_logged(MapType::Hash, Some(token.as_raw_fd()), log)
+        })
+    })
+}
+
+fn silent_token() -> Result<(), String> {
+    in_container(&Delegation::NOTHING, |instance| {
+        look_for_reason(Errno::NOENT, "without any delegate_ option", |log| {
+            bpf::token_create_logged(0, instance.root.as_raw_fd(), log)
+        })
+    })
 }
 
 fn no_descriptor_left() -> Result<(), String> {

@@ -8,8 +8,12 @@
 mod creation;
 mod defects;
 mod display;
+mod events;
 mod inspection;
 mod leak;
+mod logs;
+mod matrix;
+mod model;
 mod mount_command;
 mod object;
 mod options;
@@ -55,6 +59,9 @@ pub fn all() -> Vec<Trial> {
     trials.extend(creation::tests());
     trials.extend(object::tests());
     trials.extend(usage::tests());
+    trials.extend(matrix::tests());
+    trials.extend(logs::tests());
+    trials.extend(events::tests());
     trials.extend(inspection::tests());
     trials.extend(
         defects::ALL

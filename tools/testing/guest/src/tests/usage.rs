@@ -47,7 +47,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// BTF of one type, `int`.
-fn btf() -> Vec<u8> {
+pub(super) fn btf() -> Vec<u8> {
     const MAGIC_AND_VERSION: u32 = 0x1_eb9f;
     const HEADER_LEN: u32 = 24;
     const KIND_INT: u32 = 1 << 24;
@@ -67,7 +67,7 @@ fn btf() -> Vec<u8> {
     words.chain(*strings).collect()
 }
 
-fn prog(prog_type: ProgType, attach_type: AttachType) -> Prog<'static> {
+pub(super) fn prog(prog_type: ProgType, attach_type: AttachType) -> Prog<'static> {
     Prog {
         prog_type,
         attach_type,
@@ -76,7 +76,7 @@ fn prog(prog_type: ProgType, attach_type: AttachType) -> Prog<'static> {
     }
 }
 
-const SOCKET_FILTER: fn() -> Prog<'static> =
+pub(super) const SOCKET_FILTER: fn() -> Prog<'static> =
     || prog(ProgType::SocketFilter, AttachType::CgroupInetIngress);
 
 /// Tries one of the four commands, with arguments that nothing else is wrong about.
@@ -91,7 +91,7 @@ fn attempt(command: Command, btf_id: u32, token: Option<RawFd>) -> Result<(), Er
     .map(drop)
 }
 
-const COMMANDS: [Command; 4] = [
+pub(super) const COMMANDS: [Command; 4] = [
     Command::MapCreate,
     Command::ProgLoad,
     Command::BtfLoad,
@@ -99,14 +99,14 @@ const COMMANDS: [Command; 4] = [
 ];
 
 /// A BTF object to be found by its id for as long as it is held.
-struct LoadedBtf(OwnedFd);
+pub(super) struct LoadedBtf(OwnedFd);
 
 impl LoadedBtf {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(bpf::btf_load(&btf(), None).expect("root loads BTF"))
     }
 
-    fn id(&self) -> u32 {
+    pub(super) fn id(&self) -> u32 {
         bpf::btf_id(&self.0)
     }
 }
