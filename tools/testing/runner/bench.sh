@@ -23,7 +23,7 @@ mkdir -p "$out/wall"
 
 # measure DIRECTORY KERNEL NUMBER: one boot; its output is whole only if the program ended well.
 measure() {
-	CMD="exec $bench" CPUS=1 TIMEOUT=${TIMEOUT:-300} "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new"
+	CMD="exec $bench" CPUS=1 "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new"
 	mv "$1/$2.$3.json.new" "$1/$2.$3.json"
 }
 
