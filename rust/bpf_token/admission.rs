@@ -74,30 +74,39 @@ impl Request {
         }
     }
 
-    /// Whether `token` can be used for this, or else why not.
-    #[inline]
-    fn allowed_by(self, token: &Token) -> Result<(), Unused> {
+    /// Why `token` cannot be used for this, if it cannot.
+    #[inline(always)]
+    fn not_allowed_by(self, token: &Token) -> Option<Unfit> {
         let (allowed, cmd) = (token.allowed(), self.cmd());
-        if !token.allows_cmd(cmd) {
-            return Err(if allowed.cmd(cmd) {
-                Unused::CmdSecurityModule(cmd)
-            } else {
-                Unused::Cmd(cmd, allowed.cmds)
-            });
+        if !allowed.cmd(cmd) {
+            return Some(Unfit::Cmd);
+        }
+        if !token.may_delegate_cmd(cmd) {
+            return Some(Unfit::SecurityModule);
         }
         match self {
             Self::MapCreate { map_type } if !allowed.maps.contains(map_type) => {
-                Err(Unused::MapType(map_type, allowed.maps))
+                Some(Unfit::MapType)
             }
             Self::ProgLoad { prog_type, .. } if !allowed.progs.contains(prog_type) => {
-                Err(Unused::ProgType(prog_type, allowed.progs))
+                Some(Unfit::ProgType)
             }
             Self::ProgLoad { attach_type, .. } if !allowed.attachs.contains(attach_type) => {
-                Err(Unused::AttachType(attach_type, allowed.attachs))
+                Some(Unfit::AttachType)
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
+}
+
+/// Why a token that was given is not used.
+#[derive(Clone, Copy)]
+enum Unfit {
+    Cmd,
+    SecurityModule,
+    MapType,
+    ProgType,
+    AttachType,
 }
 
 /// A capability that a command needs and the caller does not have.
@@ -120,7 +129,10 @@ impl Missing {
 
 /// What a command stands on: a token, or the caller's own capabilities.
 pub(crate) struct Admission {
-    token: Result<ARef<Token>, Unused>,
+    /// The token that was given, if one was.
+    given: Option<ARef<Token>>,
+    /// Why it is not used, if it is not.
+    unfit: Option<Unfit>,
 }
 
 impl Admission {
@@ -129,26 +141,32 @@ impl Admission {
     /// Fails with `EBADF` or `EINVAL` when the descriptor is that of no token.
     #[inline(always)]
     fn new(request: Request, token_fd: Option<u32>) -> Result<Self> {
-        let token = match token_fd {
-            None => Err(Unused::NotGiven),
-            Some(fd) => {
-                let token = Token::get_from_fd(fd)?;
-                request.allowed_by(&token).map(|()| token)
-            }
+        let given = match token_fd {
+            Some(fd) => Some(Token::get_from_fd(fd)?),
+            None => None,
         };
-        Ok(Self { token })
+        let unfit = given
+            .as_deref()
+            .and_then(|token| request.not_allowed_by(token));
+        Ok(Self { given, unfit })
     }
 
-    /// Hands the token on to what keeps it.
+    /// Hands the token on to what keeps it, if it is used.
     #[inline(always)]
     fn into_token(self) -> Option<ARef<Token>> {
-        self.token.ok()
+        match self.unfit {
+            None => self.given,
+            Some(_) => None,
+        }
     }
 
-    /// The token.
+    /// The token, if it is used.
     #[inline(always)]
     fn token(&self) -> Option<&Token> {
-        self.token.as_deref().ok()
+        match self.unfit {
+            None => self.given.as_deref(),
+            Some(_) => None,
+        }
     }
 
     /// Fails if the caller does not have `cap` where this stands.
@@ -161,13 +179,33 @@ impl Admission {
         })
     }
 
+    /// Why no token is used.
+    fn unused(&self, request: Request) -> Unused {
+        let (Some(token), Some(unfit)) = (&self.given, self.unfit) else {
+            return Unused::NotGiven;
+        };
+        let allowed = token.allowed();
+        let Asked {
+            cmd,
+            object_type,
+            attach_type,
+        } = request.asked();
+        match unfit {
+            Unfit::Cmd => Unused::Cmd(cmd, allowed.cmds),
+            Unfit::SecurityModule => Unused::CmdSecurityModule(cmd),
+            Unfit::MapType => Unused::MapType(object_type, allowed.maps),
+            Unfit::ProgType => Unused::ProgType(object_type, allowed.progs),
+            Unfit::AttachType => Unused::AttachType(attach_type, allowed.attachs),
+        }
+    }
+
     /// Why `missing` is missing.
     #[cold]
-    fn reason(&self, missing: Missing) -> Reason {
-        let lack = match (&self.token, missing.denial) {
-            (Err(unused), _) => Lack::WithoutToken(*unused),
-            (Ok(_), Denial::Capability) => Lack::InTokenNamespace,
-            (Ok(_), Denial::SecurityModule) => Lack::SecurityModule,
+    fn reason(&self, request: Request, missing: Missing) -> Reason {
+        let lack = match (self.token(), missing.denial) {
+            (None, _) => Lack::WithoutToken(self.unused(request)),
+            (Some(_), Denial::Capability) => Lack::InTokenNamespace,
+            (Some(_), Denial::SecurityModule) => Lack::SecurityModule,
         };
         let Missing { cap, purpose, .. } = missing;
         if let Purpose::InstructionCount(count) = purpose {
@@ -270,15 +308,21 @@ pub(crate) fn admit(
         Err(err) => {
             let fd = token_fd.unwrap_or_default();
             let reason = || Reason::of_descriptor(fd, err);
-            return Err(refuse(request.asked(), None, log, err, reason));
+            return Err(refuse(|| request.asked(), None, log, err, reason));
         }
     };
     match check(&admission) {
         Ok(()) => Ok(admission.into_token()),
         Err(missing) => {
             let err = missing.error();
-            let reason = || admission.reason(missing);
-            Err(refuse(request.asked(), admission.token(), log, err, reason))
+            let reason = || admission.reason(request, missing);
+            Err(refuse(
+                || request.asked(),
+                admission.given.as_deref(),
+                log,
+                err,
+                reason,
+            ))
         }
     }
 }
@@ -297,7 +341,7 @@ pub(crate) fn refuse_unprivileged(
         None => Lack::WithoutToken(Unused::NotGiven),
     };
     let reason = || Reason::Unprivileged { cap, purpose, lack };
-    refuse(asked, token, log, EPERM, reason)
+    refuse(|| asked, token, log, EPERM, reason)
 }
 
 /// `kernel.unprivileged_bpf_disabled`: whether nothing can be made without `CAP_BPF`.

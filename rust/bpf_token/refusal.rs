@@ -74,14 +74,14 @@ pub(crate) struct Asked {
 /// reads either. Returns `err`.
 #[inline(always)]
 pub(crate) fn refuse(
-    asked: Asked,
+    asked: impl FnOnce() -> Asked,
     token: Option<&Token>,
     log: Log<'_>,
     err: Error,
     reason: impl FnOnce() -> Reason,
 ) -> Error {
     if events::refusals_are_traced() || log.is_wanted() {
-        tell(asked, token, log, err, reason());
+        tell(asked(), token, log, err, reason());
     }
     err
 }

@@ -220,7 +220,13 @@ impl Token {
     /// Whether the token delegates `cmd`, and the security modules agree.
     #[inline]
     pub(crate) fn allows_cmd(&self, cmd: bindings::bpf_cmd) -> bool {
-        self.allowed.cmd(cmd) && security::token_cmd(self.as_bpf_token(), cmd)
+        self.allowed.cmd(cmd) && self.may_delegate_cmd(cmd)
+    }
+
+    /// Whether the security modules let the token delegate `cmd`.
+    #[inline]
+    pub(crate) fn may_delegate_cmd(&self, cmd: bindings::bpf_cmd) -> bool {
+        security::token_cmd(self.as_bpf_token(), cmd)
     }
 
     /// Makes a token of the BPF FS instance whose root directory `bpffs_fd` in `attr` is, and
@@ -236,7 +242,13 @@ impl Token {
                 cmd: bindings::bpf_cmd_BPF_TOKEN_CREATE,
                 ..Asked::default()
             };
-            refuse(asked, None, log, step.error(), || Reason::NotCreated(step))
+            refuse(
+                || asked,
+                None,
+                log,
+                step.error(),
+                || Reason::NotCreated(step),
+            )
         })
     }
 
@@ -300,6 +312,7 @@ impl Token {
     }
 
     /// The token behind the descriptor `fd`.
+    #[inline(always)]
     pub(crate) fn get_from_fd(fd: u32) -> Result<ARef<Self>> {
         let fd = Fd::get(fd)?;
         let token = fd.file().pseudo_file_data(&FILE_OPERATIONS).ok_or(EINVAL)?;

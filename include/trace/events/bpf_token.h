@@ -52,8 +52,8 @@ DEFINE_EVENT(bpf_token, bpf_token_free,
 );
 
 /*
- * cap is the number of the capability that was missing, or -1. The masks are those of the token, or
- * 0 without one; userns is that of the token, or the caller's.
+ * cap is the number of the capability that was missing, or -1. The masks are those of the token
+ * that was given, used or not, or 0 without one; userns is that of the token, or the caller's.
  */
 TRACE_EVENT(bpf_token_refuse,
 

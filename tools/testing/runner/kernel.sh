@@ -54,8 +54,9 @@ if [ -e "$image" ] && [ "$(cat "$out/.image-of" 2>/dev/null)" = "$want" ]; then
 	exit 0
 fi
 
+# From here to the stamp, the tree is ours: another checkout may share this BUILD.
+lock "kernel-$kind"
 "$RUNNER/tree.sh" "$kind"
-lock "kernel-$kernel"
 
 kmake() {
 	in_root make -C "$tree" -s O="$build" LLVM=1 CC="ccache clang" HOSTCC=clang \
@@ -91,6 +92,7 @@ if [ "$kernel" = lint ]; then
 fi
 step "building the kernel ($kernel; from nothing, about 10 minutes)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
 if [ "${targets[*]}" = bzImage ]; then
-	echo "$want" >"$out/.image-of"
+	# What was edited meanwhile is in the image, or is not: then it has no stamp.
+	[ "$(inputs)" != "$want" ] || echo "$want" >"$out/.image-of"
 	echo "$image"
 fi
