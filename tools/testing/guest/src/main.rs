@@ -14,6 +14,7 @@ mod btf;
 mod container;
 mod context;
 mod enums;
+mod hooks;
 mod insn;
 mod kernel;
 mod log;

@@ -18,6 +18,7 @@ mod mount_command;
 mod object;
 mod options;
 mod refused_options;
+mod security;
 mod usage;
 
 use libtest_mimic::Failed;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Trial> {
     trials.extend(matrix::tests());
     trials.extend(logs::tests());
     trials.extend(events::tests());
+    trials.extend(security::tests());
     trials.extend(inspection::tests());
     trials.extend(
         defects::ALL

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rule 8: the LSM hooks of a token, seen and answered by BPF LSM programs.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+use std::time::Instant;
+
+use libtest_mimic::Trial;
+use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
+
+use super::tests;
+use super::usage;
+use super::usage::LoadedBtf;
+use crate::bpf;
+use crate::bpf::MapType;
+use crate::bpf::Masks;
+use crate::container;
+use crate::container::Delegation;
+use crate::container::Instance;
+use crate::hooks::Hook;
+use crate::hooks::Seen;
+use crate::hooks::Watch;
+use crate::kernel;
+use crate::log;
+use crate::process;
+use crate::sys::Command;
+
+pub fn tests() -> Vec<Trial> {
+    tests![hooks_see_the_token, hooks_refuse]
+}
+
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_BPF: u32 = 39;
+
+/// No command but the four, no map but hashes, no program but socket filters.
+const DELEGATION: Delegation<'_> = Delegation::of("0xc0021", "0x2", "0x2", "0x8000000000000001");
+const MASKS: Masks = Masks {
+    cmds: 0xc0021,
+    maps: 0x2,
+    progs: 0x2,
+    attachs: 0x8000_0000_0000_0001,
+};
+
+fn user_namespace() -> u32 {
+    let namespace = std::fs::metadata("/proc/self/ns/user").expect("/proc/self/ns/user");
+    namespace.ino().try_into().expect("an inode number of nsfs")
+}
+
+impl Watch {
+    /// Expects a hook to have seen `count` calls, all with the token, and these arguments.
+    fn expect(&self, hook: Hook, count: u64, args: u64, what: &str) {
+        let masks = if count == 0 { Masks::default() } else { MASKS };
+        let expected = Seen { count, args, masks };
+        assert_eq!(self.seen(hook), expected, "{hook:?}: {what}");
+    }
+
+    fn start_over(&self) {
+        self.look_at(user_namespace(), None);
+    }
+}
+
+fn hooks_see_the_token() {
+    let watch = Watch::start();
+    // Hooks that have no token in the initial user namespace must not stumble over that.
+    watch.start_over();
+    let loaded = LoadedBtf::new();
+    bpf::map_create(MapType::Hash, None).expect("root makes maps");
+    bpf::prog_load(&usage::SOCKET_FILTER(), None).expect("root loads programs");
+    for hook in Hook::ALL {
+        watch.expect(hook, 0, 0, "without a token");
+    }
+
+    let id = loaded.id();
+    container::run(&DELEGATION, |instance| {
+        watch.start_over();
+        let token = instance.token();
+        watch.expect(Hook::TokenCreate, 1, 1, "a token");
+        let fd = Some(token.as_raw_fd());
+
+        watch.start_over();
+        bpf::map_create(MapType::Hash, fd).expect("granted");
+        watch.expect(Hook::TokenCmd, 1, 1 << Command::MapCreate as u32, "a map");
+        watch.expect(Hook::TokenCapable, 1, 1 << CAP_BPF, "a map");
+        watch.expect(Hook::MapCreate, 1, 1, "a map");
+
+        watch.start_over();
+        let prog = bpf::prog_load(&usage::SOCKET_FILTER(), fd).expect("granted");
+        watch.expect(
+            Hook::TokenCmd,
+            1,
+            1 << Command::ProgLoad as u32,
+            "a program",
+        );
+        watch.expect(Hook::ProgLoad, 1, 1, "a program");
+        let capable = watch.seen(Hook::TokenCapable);
+        assert!(capable.count > 1, "the verifier asks, too: {capable:?}");
+        assert!(capable.args & (1 << CAP_BPF) != 0, "{capable:?}");
+
+        watch.start_over();
+        bpf::btf_load(&usage::btf(), fd).expect("granted");
+        watch.expect(Hook::TokenCmd, 1, 1 << Command::BtfLoad as u32, "BTF");
+        watch.expect(Hook::TokenCapable, 1, 1 << CAP_BPF, "BTF");
+
+        watch.start_over();
+        bpf::btf_get_fd_by_id(id, fd).expect("granted");
+        watch.expect(
+            Hook::TokenCmd,
+            1,
+            1 << Command::BtfGetFdById as u32,
+            "BTF by id",
+        );
+        watch.expect(Hook::TokenCapable, 1, 1 << CAP_SYS_ADMIN, "BTF by id");
+
+        // What the token does not delegate is no matter of the modules: the map type is asked after the
+        // command, the capability only of those who have it.
+        watch.start_over();
+        assert_eq!(bpf::map_create(MapType::Array, fd).err(), Some(Errno::PERM));
+        watch.expect(Hook::TokenCmd, 1, 1, "a map type that is not delegated");
+        watch.expect(Hook::TokenCapable, 0, 0, "a map type that is not delegated");
+        watch.start_over();
+        process::with_capabilities(CapabilitySet::empty(), || {
+            assert_eq!(bpf::map_create(MapType::Hash, fd).err(), Some(Errno::PERM));
+        });
+        watch.expect(Hook::TokenCapable, 0, 0, "a capability that is missing");
+
+        watch.start_over();
+        drop(token);
+        watch.expect(Hook::TokenFree, 0, 0, "the program has the token");
+        drop(prog);
+        let end = Instant::now() + Duration::from_secs(10);
+        while watch.seen(Hook::TokenFree).count == 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        watch.expect(Hook::TokenFree, 1, 1, "the last user of the token is gone");
+    });
+    container::run(&Delegation::of("0x20", "any", "", ""), |instance| {
+        let token = instance.token();
+        watch.start_over();
+        let map = bpf::map_create(MapType::Hash, Some(token.as_raw_fd()));
+        assert_eq!(map.err(), Some(Errno::PERM));
+        watch.expect(Hook::TokenCmd, 0, 0, "a command that is not delegated");
+    });
+}
+
+/// Which hook refuses, what the caller sees of it, and the reason in the log.
+fn hooks_refuse() {
+    const DOM: Errno = Errno::DOM;
+    const PERM: Errno = Errno::PERM;
+    let watch = Watch::start();
+    let id = LoadedBtf::new();
+    let id = id.id();
+    container::run(&DELEGATION, |instance| {
+        let token = instance.token();
+        let fd = Some(token.as_raw_fd());
+        let refuse = |hook| watch.look_at(user_namespace(), Some((hook, DOM)));
+        let log_of = |call: &dyn Fn(&log::Log<'_>) -> Option<Errno>, errno: Errno| {
+            let mut buffer = log::Buffer::of(4096);
+            assert_eq!(call(&buffer.log(log::LEVEL)), Some(errno));
+            buffer.text().unwrap_or_default()
+        };
+        let said = |text: &str| {
+            if kernel::explains() {
+                format!("{text}\n")
+            } else {
+                String::new()
+            }
+        };
+        let map = |log: &log::Log<'_>| bpf::map_create_logged(MapType::Hash, fd, log).err();
+        let prog =
+            |log: &log::Log<'_>| bpf::prog_load_logged(&usage::SOCKET_FILTER(), fd, log).err();
+        let btf = |log: &log::Log<'_>| bpf::btf_load_logged(&usage::btf(), fd, log).err();
+        let create =
+            |log: &log::Log<'_>| bpf::token_create_logged(0, instance.root.as_raw_fd(), log).err();
+
+        refuse(Hook::TokenCreate);
+        let reason = "no token: a security module refused it";
+        assert_eq!(log_of(&create, DOM), said(reason));
+
+        refuse(Hook::TokenCmd);
+        let because = |purpose: &str, command: &str| {
+            said(&format!(
+                "{purpose} needs CAP_BPF in the initial user namespace, because a security module refused the \
+                 command {command} to the token"
+            ))
+        };
+        let disabled = "with kernel.unprivileged_bpf_disabled, the command";
+        let reason = because(&format!("{disabled} map_create"), "map_create");
+        assert_eq!(log_of(&map, PERM), reason);
+        let reason = because(&format!("{disabled} prog_load"), "prog_load");
+        assert_eq!(log_of(&prog, PERM), reason);
+        assert_eq!(
+            log_of(&btf, PERM),
+            because("the command btf_load", "btf_load")
+        );
+        assert_eq!(bpf::btf_get_fd_by_id(id, fd).err(), Some(PERM));
+        watch.expect(Hook::TokenCapable, 0, 0, "a token that was put aside");
+
+        refuse(Hook::TokenCapable);
+        let reason = |purpose: &str| {
+            said(&format!(
+                "{purpose} needs CAP_BPF, which a security module refused to the token"
+            ))
+        };
+        assert_eq!(
+            log_of(&map, PERM),
+            reason(&format!("{disabled} map_create"))
+        );
+        assert_eq!(
+            log_of(&prog, PERM),
+            reason(&format!("{disabled} prog_load"))
+        );
+        assert_eq!(log_of(&btf, PERM), reason("the command btf_load"));
+        assert_eq!(bpf::btf_get_fd_by_id(id, fd).err(), Some(PERM));
+
+        // Their own errno reaches the caller, and the token is given back.
+        refuse(Hook::MapCreate);
+        assert_eq!(bpf::map_create(MapType::Hash, fd).err(), Some(DOM));
+        watch.expect(Hook::MapCreate, 1, 1, "refused");
+        refuse(Hook::ProgLoad);
+        assert_eq!(bpf::prog_load(&usage::SOCKET_FILTER(), fd).err(), Some(DOM));
+        watch.expect(Hook::ProgLoad, 1, 1, "refused");
+
+        refuse(Hook::TokenFree);
+        still_granted(&instance, fd);
+    });
+}
+
+/// Nothing is left of the refusals.
+fn still_granted(instance: &Instance, fd: Option<i32>) {
+    instance.token();
+    bpf::map_create(MapType::Hash, fd).expect("granted");
+    bpf::prog_load(&usage::SOCKET_FILTER(), fd).expect("granted");
+    bpf::btf_load(&usage::btf(), fd).expect("granted");
+}
