@@ -3,9 +3,9 @@
 # What every script of the runner shares: where things are, how a long step is shown, how a failure is told.
 
 set -Eeuo pipefail
-# No script ends without a word.
+# No script ends without a word; one of ours that failed has said it itself.
 told=
-trap 'status=$?; [ -n "$told" ] || say "error: ${0##*/}, line $LINENO: exit status $status"; exit "$status"' ERR
+trap 'status=$?; [ -n "$told" ] || [[ $BASH_COMMAND == *RUNNER/* ]] || say "error: ${0##*/}, line $LINENO: exit status $status"; exit "$status"' ERR
 
 RUNNER=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$RUNNER/../../.." && pwd)

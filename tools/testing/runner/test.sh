@@ -96,4 +96,4 @@ libtest "library and bpftoken, Rust kernel" "$LOGS/test-bpftoken-rust.log"
 libtest "library and bpftoken, C kernel" "$LOGS/test-bpftoken-c.log"
 
 echo "$passed passed, $failed failed"
-exit $((failed > 0))
+[ "$failed" = 0 ] || exit 1
