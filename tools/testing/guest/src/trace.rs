@@ -51,6 +51,8 @@ fn mount_tracefs() {
 impl Trace {
     pub fn start() -> Self {
         mount_tracefs();
+        // A test that failed while a child of its own still read may have left it.
+        let _ = fs::remove_dir(INSTANCE);
         fs::create_dir(INSTANCE).expect("a tracing instance");
         let write = |file: &str, value: &str| {
             let path = format!("{INSTANCE}/{file}");
