@@ -2,14 +2,13 @@
 
 //! The LSM hooks of a BPF token, watched and made to refuse by `bpf/token_hooks.bpf.c`.
 
+use guest::bpf::Masks;
 use libbpf_rs::Link;
 use libbpf_rs::MapCore;
 use libbpf_rs::MapFlags;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
 use rustix::io::Errno;
-
-use crate::bpf::Masks;
 
 /// The hooks, as `enum hook` numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

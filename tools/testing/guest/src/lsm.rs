@@ -5,11 +5,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
+use guest::bpf;
+use guest::insn;
 use rustix::io::Errno;
 
-use crate::bpf;
 use crate::btf;
-use crate::insn;
 
 /// A hook by its function, whose BTF id is looked up once.
 struct Hook {

@@ -9,26 +9,18 @@
 //! implementation fails; with `--expect-defects`, only these run, and each passes if the kernel does show
 //! the defect.
 
-mod bpf;
 mod btf;
-mod container;
-mod context;
 mod enums;
 mod hooks;
-mod insn;
-mod kernel;
-mod log;
 mod lsm;
-mod process;
-mod sys;
 mod tests;
 mod trace;
 
 use std::process::ExitCode;
 
+use guest::kernel;
+use guest::kernel::Implementation;
 use libtest_mimic::{Arguments, Failed};
-
-use crate::kernel::Implementation;
 
 fn run() -> Result<ExitCode, Failed> {
     let (own, harness): (Vec<_>, Vec<_>) =

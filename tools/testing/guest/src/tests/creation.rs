@@ -5,6 +5,17 @@
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 
+use guest::bpf;
+use guest::bpf::MapType;
+use guest::container;
+use guest::container::open_directory;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::kernel;
+use guest::log;
+use guest::process;
+use guest::process::Link;
+use guest::sys;
 use libtest_mimic::Trial;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -14,18 +25,7 @@ use rustix::thread::CapabilitySet;
 
 use super::tests;
 use super::trial;
-use crate::bpf;
-use crate::bpf::MapType;
-use crate::container;
-use crate::container::open_directory;
-use crate::container::Delegation;
-use crate::container::Instance;
-use crate::kernel;
-use crate::log;
 use crate::lsm;
-use crate::process;
-use crate::process::Link;
-use crate::sys;
 
 pub fn tests() -> Vec<Trial> {
     let mut trials = tests![

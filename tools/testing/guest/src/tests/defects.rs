@@ -5,23 +5,23 @@
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 
+use guest::bpf;
+use guest::bpf::MapType;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::context::Context;
+use guest::kernel::Sysctl;
+use guest::log;
+use guest::log::Log;
+use guest::process;
+use guest::process::Child;
+use guest::process::Link;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::leak;
-use crate::bpf;
-use crate::bpf::MapType;
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
-use crate::context::Context;
-use crate::kernel::Sysctl;
-use crate::log;
-use crate::log::Log;
-use crate::process;
-use crate::process::Child;
-use crate::process::Link;
 
 /// A check for one defect.
 pub struct Defect {

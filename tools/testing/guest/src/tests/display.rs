@@ -2,18 +2,18 @@
 
 //! Rule 2: what `/proc/mounts`, `/proc/<pid>/mountinfo` and `statmount()` show of the delegation.
 
+use guest::container;
+use guest::container::Instance;
+use guest::context::Context;
+use guest::process;
+use guest::sys;
 use libtest_mimic::Trial;
 use rustix::fs::AtFlags;
 use rustix::fs::StatxFlags;
 
 use super::tests;
-use crate::container;
-use crate::container::Instance;
-use crate::context::Context;
 use crate::enums;
 use crate::enums::Kind;
-use crate::process;
-use crate::sys;
 
 pub fn tests() -> Vec<Trial> {
     tests![every_enumerator, masks, all_four]

@@ -5,19 +5,19 @@
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
+use guest::bpf;
+use guest::bpf::MapType;
+use guest::bpf::Masks;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::kernel;
+use guest::sys::Command;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 use super::tests;
 use super::usage;
-use crate::bpf;
-use crate::bpf::MapType;
-use crate::bpf::Masks;
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
-use crate::kernel;
-use crate::sys::Command;
 use crate::trace;
 use crate::trace::Event;
 use crate::trace::Trace;
@@ -117,7 +117,7 @@ fn token_refused() {
         let expect = |fd, errno: Errno, cap: i32, reason: &str| {
             let attr = bpf::token_create_attr(0, fd);
             assert_eq!(
-                crate::sys::token_create(&attr).err(),
+                guest::sys::token_create(&attr).err(),
                 Some(errno),
                 "{reason}"
             );
@@ -143,7 +143,7 @@ fn token_refused() {
         expect(closed, Errno::BADF, -1, &not_open);
         let nothing = "the BPF file system was mounted without any delegate_ option";
         expect(root, Errno::NOENT, -1, nothing);
-        crate::process::drop_capabilities(rustix::thread::CapabilitySet::BPF);
+        guest::process::drop_capabilities(rustix::thread::CapabilitySet::BPF);
         let unprivileged = "this needs CAP_BPF in the user namespace";
         expect(root, Errno::PERM, CAP_BPF, unprivileged);
     });

@@ -5,16 +5,16 @@
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 
+use guest::bpf;
+use guest::bpf::Masks;
+use guest::container;
+use guest::container::Delegation;
+use guest::process;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 use super::tests;
-use crate::bpf;
-use crate::bpf::Masks;
 use crate::btf;
-use crate::container;
-use crate::container::Delegation;
-use crate::process;
 
 pub fn tests() -> Vec<Trial> {
     tests![

@@ -2,12 +2,12 @@
 
 //! Whether what is done a thousand times on an instance of BPF FS leaves inodes behind.
 
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
-use crate::kernel;
-use crate::kernel::Log;
-use crate::process::Link;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::kernel;
+use guest::kernel::Log;
+use guest::process::Link;
 
 const TIMES: u64 = 1_000;
 

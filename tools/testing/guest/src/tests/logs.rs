@@ -7,20 +7,20 @@ use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
+use guest::bpf;
+use guest::bpf::MapType;
+use guest::container;
+use guest::container::Delegation;
+use guest::kernel;
+use guest::log;
+use guest::log::Log;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 use super::tells_an_address;
 use super::tests;
 use super::usage;
-use crate::bpf;
-use crate::bpf::MapType;
-use crate::container;
-use crate::container::Delegation;
 use crate::enums::MAPS;
-use crate::kernel;
-use crate::log;
-use crate::log::Log;
 
 pub fn tests() -> Vec<Trial> {
     tests![

@@ -8,6 +8,14 @@ use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
+use guest::bpf;
+use guest::bpf::Masks;
+use guest::container;
+use guest::kernel;
+use guest::kernel::Sysctl;
+use guest::log;
+use guest::process;
+use guest::sys::Command;
 use libtest_mimic::Trial;
 
 use super::model::capability_sets;
@@ -20,14 +28,6 @@ use super::model::Unprivileged;
 use super::trial;
 use super::usage;
 use super::usage::LoadedBtf;
-use crate::bpf;
-use crate::bpf::Masks;
-use crate::container;
-use crate::kernel;
-use crate::kernel::Sysctl;
-use crate::log;
-use crate::process;
-use crate::sys::Command;
 use crate::trace::Trace;
 
 /// A trial for each command and kind of descriptor; for those commands to which it makes a difference, also

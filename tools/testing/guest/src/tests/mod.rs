@@ -21,10 +21,9 @@ mod refused_options;
 mod security;
 mod usage;
 
+use guest::kernel;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
-
-use crate::kernel;
 
 /// The trials of the module it stands in.
 macro_rules! tests {

@@ -6,16 +6,16 @@
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
+use guest::bpf;
+use guest::bpf::AttachType;
+use guest::bpf::MapType;
+use guest::bpf::ProgType;
+use guest::log::Log;
+use guest::sys::Command;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use super::usage;
-use crate::bpf;
-use crate::bpf::AttachType;
-use crate::bpf::MapType;
-use crate::bpf::ProgType;
-use crate::log::Log;
-use crate::sys::Command;
 
 /// What is given for a token.
 #[derive(Clone, Copy, Debug)]

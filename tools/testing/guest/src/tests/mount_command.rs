@@ -5,15 +5,15 @@
 use std::process::Command;
 use std::process::Output;
 
+use guest::container;
+use guest::container::Delegation;
+use guest::kernel;
+use guest::process;
 use libtest_mimic::Trial;
 
 use super::tests;
-use crate::container;
-use crate::container::Delegation;
 use crate::enums::CMDS;
 use crate::enums::MAPS;
-use crate::kernel;
-use crate::process;
 
 pub fn tests() -> Vec<Trial> {
     tests![

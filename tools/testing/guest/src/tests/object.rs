@@ -5,6 +5,15 @@
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 
+use guest::bpf;
+use guest::bpf::MapType;
+use guest::bpf::Masks;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::process;
+use guest::process::Link;
+use guest::sys;
 use libtest_mimic::Trial;
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
@@ -20,16 +29,7 @@ use rustix::thread::CapabilitySet;
 
 use super::leak;
 use super::tests;
-use crate::bpf;
-use crate::bpf::MapType;
-use crate::bpf::Masks;
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
 use crate::lsm;
-use crate::process;
-use crate::process::Link;
-use crate::sys;
 
 pub fn tests() -> Vec<Trial> {
     tests![

@@ -4,23 +4,23 @@
 
 use std::os::fd::AsRawFd;
 
+use guest::bpf;
+use guest::bpf::Masks;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::context::Context;
+use guest::kernel;
+use guest::process;
+use guest::process::Link;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use super::tests;
-use crate::bpf;
-use crate::bpf::Masks;
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
-use crate::context::Context;
 use crate::enums;
 use crate::enums::CMDS;
 use crate::enums::MAPS;
-use crate::kernel;
-use crate::process;
-use crate::process::Link;
 
 pub fn tests() -> Vec<Trial> {
     tests![

@@ -2,18 +2,18 @@
 
 //! Rule 1 and D4: which values of the delegation options are refused, and how the context's log says why.
 
+use guest::container;
+use guest::container::Delegation;
+use guest::context::Context;
+use guest::kernel;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 use super::tests;
-use crate::container;
-use crate::container::Delegation;
-use crate::context::Context;
 use crate::enums;
 use crate::enums::Kind;
 use crate::enums::CMDS;
 use crate::enums::MAPS;
-use crate::kernel;
 
 pub fn tests() -> Vec<Trial> {
     tests![

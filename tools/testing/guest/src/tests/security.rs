@@ -7,6 +7,16 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use std::time::Instant;
 
+use guest::bpf;
+use guest::bpf::MapType;
+use guest::bpf::Masks;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::kernel;
+use guest::log;
+use guest::process;
+use guest::sys::Command;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -14,19 +24,9 @@ use rustix::thread::CapabilitySet;
 use super::tests;
 use super::usage;
 use super::usage::LoadedBtf;
-use crate::bpf;
-use crate::bpf::MapType;
-use crate::bpf::Masks;
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
 use crate::hooks::Hook;
 use crate::hooks::Seen;
 use crate::hooks::Watch;
-use crate::kernel;
-use crate::log;
-use crate::process;
-use crate::sys::Command;
 
 pub fn tests() -> Vec<Trial> {
     tests![hooks_see_the_token, hooks_refuse]

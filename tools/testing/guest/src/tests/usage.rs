@@ -6,6 +6,18 @@ use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
+use guest::bpf;
+use guest::bpf::AttachType;
+use guest::bpf::MapType;
+use guest::bpf::Prog;
+use guest::bpf::ProgType;
+use guest::container;
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::insn;
+use guest::process;
+use guest::process::Link;
+use guest::sys::Command;
 use libtest_mimic::Trial;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -13,18 +25,6 @@ use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use super::tests;
-use crate::bpf;
-use crate::bpf::AttachType;
-use crate::bpf::MapType;
-use crate::bpf::Prog;
-use crate::bpf::ProgType;
-use crate::container;
-use crate::container::Delegation;
-use crate::container::Instance;
-use crate::insn;
-use crate::process;
-use crate::process::Link;
-use crate::sys::Command;
 
 pub fn tests() -> Vec<Trial> {
     tests![
