@@ -1,35 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh rust|c: builds that kernel; the last line of its output is the path of its image.
+# kernel.sh rust|c|debug: builds that kernel; the last line of its output is the path of its image.
 #   rust   our tree, CONFIG_BPF_TOKEN_RUST=y
 #   c      the untouched tree, the same configuration otherwise
+#   debug  our tree, with what debug.config adds to the configuration
 # For lint.sh, kernel.sh off|lint compiles a part and makes no image:
 #   off    our tree without the option and without Rust: the C files that our patches touch
 #   lint   our tree, with clippy in place of the compiler: the kernel crate and ours
 
 . "$(dirname "$0")/common.sh"
 kernel=${1:-rust}
-config=$RUNNER/../kernel.config
-kind=rust build=build-$kernel options=() targets=()
-
-fragment() { sed '/^# SPDX/d' "$config"; }
+configs=("$RUNNER/../kernel.config")
+kind=rust build=build-$kernel options=() targets=(bzImage) without='^# SPDX' with=CONFIG_BPF_TOKEN_RUST=y
 
 case $kernel in
-rust)
-	build=build targets=(bzImage)
-	fragment() { sed '/^# SPDX/d' "$config" && echo CONFIG_BPF_TOKEN_RUST=y; }
-	;;
-c) kind=c build=build targets=(bzImage) ;;
-off)
-	targets=(kernel/bpf/inode.o kernel/bpf/syscall.o kernel/bpf/token.o)
-	fragment() { sed '/^# SPDX/d; /RUST/d' "$config"; }
-	;;
-lint)
-	options=(CLIPPY=1) targets=(prepare kernel/bpf/token/)
-	fragment() { sed '/^# SPDX/d' "$config" && echo CONFIG_BPF_TOKEN_RUST=y; }
-	;;
-*) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c." ;;
+rust) build=build ;;
+c) kind=c build=build with='' ;;
+debug) configs+=("$RUNNER/../debug.config") ;;
+off) targets=(kernel/bpf/inode.o kernel/bpf/syscall.o kernel/bpf/token.o) without+='|RUST' with='' ;;
+lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/) ;;
+*) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug." ;;
 esac
+fragment() { cat "${configs[@]}" | grep -vE "$without" && echo "$with"; }
 tree=$BUILD/linux-$kind
 out=$tree/$build
 image=$out/arch/x86/boot/bzImage
@@ -42,7 +34,7 @@ inputs() {
 	(
 		cd "$REPO"
 		echo "$kernel ${LINUX_SRC:+$LINUX_SRC $RANDOM$RANDOM}"
-		cat "$ROOT/.made-from" "$config" "$0"
+		cat "$ROOT/.made-from" "${configs[@]}" "$0"
 		if [ "$kind" = rust ]; then
 			find Kbuild Kconfig rust include Documentation patches -type f -print0 | sort -z | xargs -0 sha256sum
 		fi
@@ -66,14 +58,12 @@ kmake() {
 
 configure() {
 	fragment >"$out/.fragment"
-	kmake tinyconfig
-	(cd "$tree" && in_root scripts/kconfig/merge_config.sh -m -O "$out" "$out/.config" "$out/.fragment")
-	kmake olddefconfig
+	kmake KCONFIG_ALLCONFIG="$out/.fragment" allnoconfig
 	# What the fragment asks for and the tree does not give would be found out much later, and elsewhere.
 	local missing
 	missing=$(grep -E '^CONFIG_[A-Z0-9_]+=' "$out/.fragment" | grep -vxFf "$out/.config" || true)
 	[ -z "$missing" ] || {
-		echo "kernel.config asks for what the configuration does not have in the end (a dependency is missing):"
+		echo "${configs[*]##*/} asks for what the configuration does not have in the end (a dependency is missing):"
 		echo "$missing"
 		return 1
 	}

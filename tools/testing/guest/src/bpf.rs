@@ -303,6 +303,27 @@ fn btf_load_attr(btf: &[u8], token: Option<RawFd>) -> BtfLoadAttr {
     }
 }
 
+/// BTF of one type, `int`.
+pub fn btf_of_int() -> Vec<u8> {
+    const MAGIC_AND_VERSION: u32 = 0x1_eb9f;
+    const HEADER_LEN: u32 = 24;
+    const KIND_INT: u32 = 1 << 24;
+    const SIGNED_32_BITS: u32 = (1 << 24) | 32;
+    let strings = b"\0int\0";
+    let types = [1, KIND_INT, 4, SIGNED_32_BITS];
+    let types_len = size_of_val(&types) as u32;
+    let header = [
+        MAGIC_AND_VERSION,
+        HEADER_LEN,
+        0,
+        types_len,
+        types_len,
+        strings.len() as u32,
+    ];
+    let words = header.into_iter().chain(types).flat_map(u32::to_ne_bytes);
+    words.chain(*strings).collect()
+}
+
 #[repr(C)]
 struct GetFdByIdAttr {
     id: u32,
@@ -406,6 +427,34 @@ pub fn btf_id(btf: &OwnedFd) -> u32 {
     let mut info = [0; 32];
     info_by_fd(btf, &mut info).expect("a BTF object has an info");
     u32::from_ne_bytes(info[12..16].try_into().expect("four bytes"))
+}
+
+#[repr(C)]
+struct NextIdAttr {
+    start_id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+// SAFETY: Integers without padding, no address.
+unsafe impl Attr for NextIdAttr {}
+
+/// How many objects there are in the whole system, of the kind whose ids the command `next_id` gives.
+pub fn objects(next_id: Command) -> u64 {
+    let mut attr = NextIdAttr {
+        start_id: 0,
+        next_id: 0,
+        open_flags: 0,
+    };
+    let mut count = 0;
+    loop {
+        match sys::bpf(next_id, &mut attr) {
+            Ok(()) => count += 1,
+            Err(Errno::NOENT) => return count,
+            Err(errno) => panic!("{next_id:?}: {errno}"),
+        }
+        attr.start_id = attr.next_id;
+    }
 }
 
 fn token_arguments(token: Option<RawFd>) -> (u32, RawFd) {

@@ -7,7 +7,6 @@
 //! instance, which the container then mounts.
 
 use std::os::fd::OwnedFd;
-use std::panic::AssertUnwindSafe;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -22,7 +21,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::bpf;
 use crate::context::Context;
-use crate::process::Child;
+use crate::process;
 use crate::process::Link;
 use crate::sys;
 
@@ -53,7 +52,7 @@ impl<'a> Delegation<'a> {
         }
     }
 
-    fn options(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub fn options(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         [
             ("delegate_cmds", self.cmds),
             ("delegate_maps", self.maps),
@@ -152,7 +151,7 @@ pub fn run_each(
 }
 
 /// The container's part of making an instance.
-fn take_instance(fs: &str, link: &Link) -> Instance {
+pub fn take_instance(fs: &str, link: &Link) -> Instance {
     let context = Context::of(fs);
     link.send_fd(&context);
     link.wait();
@@ -161,35 +160,28 @@ fn take_instance(fs: &str, link: &Link) -> Instance {
 }
 
 /// The manager's part of it.
-fn give_instance<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>, link: &Link) {
+pub fn give_instance<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>, link: &Link) {
     Context::from(link.recv_fd()).configure(options);
     link.signal();
 }
 
 /// Runs `inside` in a container, and `outside` in the manager.
 pub fn two_sides<T>(inside: impl FnOnce(Link), outside: impl FnOnce(Link) -> T) -> T {
-    let (manager, container) = Link::pair();
-    let mut ends = Some((manager, container));
-    let child = Child::spawn(|| {
-        let (_, link) = ends.take().expect("the child's copy");
+    let inside = |link: Link| {
         enter(&link);
         inside(link);
-    });
-
-    let (link, _) = ends.take().expect("the parent's copy");
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+    };
+    process::run_beside(inside, |pid, link| {
         link.wait();
-        map_ids(child.pid());
+        map_ids(pid);
         link.signal();
         outside(link)
-    }));
-    // What went wrong inside is the cause of a link hung up outside, so it is told first.
-    child.join();
-    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
-/// Makes the calling process root of a new user namespace, with mounts of its own.
-fn enter(link: &Link) {
+/// Makes the calling process root of a new user namespace, with mounts of its own. Its manager, at the other end of the
+/// link, calls [`map_ids`] in the meantime: after one turn, and before it gives one back.
+pub fn enter(link: &Link) {
     sys::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).expect("unshare");
     link.signal();
     link.wait();
@@ -202,6 +194,23 @@ fn enter(link: &Link) {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).expect("PR_SET_DUMPABLE");
 
     keep_mounts_private();
+}
+
+/// Makes the calling process root of a new child of its user namespace, where nobody else is mapped.
+pub fn enter_child() {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    // An earlier change of ids has given /proc/self to the global root.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).expect("PR_SET_DUMPABLE");
+    sys::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).expect("unshare");
+    for (file, content) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
+        std::fs::write(format!("/proc/self/{file}"), content)
+            .unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
 }
 
 fn keep_mounts_private() {
@@ -222,7 +231,8 @@ pub fn mount_tmpfs() {
     mount::mount("tmpfs", "/tmp", "tmpfs", mount::MountFlags::empty(), none).expect("tmpfs");
 }
 
-fn map_ids(pid: Pid) {
+/// The manager's part of it.
+pub fn map_ids(pid: Pid) {
     let (first, count) = SUBORDINATE_IDS;
     for map in ["uid_map", "gid_map"] {
         let path = format!("/proc/{}/{map}", pid.as_raw_nonzero());

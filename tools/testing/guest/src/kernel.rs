@@ -73,6 +73,16 @@ pub fn forbid_module_requests() -> Result<(), Failed> {
     Ok(fs::write("/proc/sys/kernel/modprobe", "\n")?)
 }
 
+/// Lets every message of ours into the kernel's log: by default, all but ten in five seconds are dropped.
+pub fn admit_all_messages() -> Result<(), Failed> {
+    Ok(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n")?)
+}
+
+/// Writes a line to the kernel's log.
+pub fn say(message: &str) {
+    fs::write("/dev/kmsg", message).expect("/dev/kmsg");
+}
+
 /// A value of /proc/sys that is put back at the end.
 pub struct Sysctl {
     path: String,
@@ -119,6 +129,25 @@ impl Log {
         file.seek(SeekFrom::End(0))
             .expect("seek to the end of the kernel log");
         Self(file)
+    }
+
+    /// What the kernel complained of since then, or since the log was last read.
+    pub fn complaints(&mut self) -> Vec<String> {
+        const ALARMS: [&str; 9] = [
+            "WARNING:",
+            "BUG:",
+            "Oops",
+            "UBSAN:",
+            "ODEBUG:",
+            "INFO: ",
+            "rust_kernel: panicked",
+            "Busy inodes",
+            "refcount_t:",
+        ];
+        self.read()
+            .into_iter()
+            .filter(|message| ALARMS.iter().any(|alarm| message.contains(alarm)))
+            .collect()
     }
 
     /// The messages since then, or since they were last read.

@@ -15,3 +15,4 @@ pub mod kernel;
 pub mod log;
 pub mod process;
 pub mod sys;
+pub mod trial;

@@ -42,6 +42,7 @@ fn run() -> Result<ExitCode, Failed> {
     }
     kernel::forbid_unprivileged_bpf()?;
     kernel::forbid_module_requests()?;
+    kernel::admit_all_messages()?;
 
     let trials = if expect_defects {
         tests::expected_defects()

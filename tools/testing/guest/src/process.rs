@@ -13,9 +13,11 @@ use std::panic::AssertUnwindSafe;
 use rustix::io::Errno;
 use rustix::net;
 use rustix::pipe::PipeFlags;
+use rustix::process::Gid;
 use rustix::process::Pid;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
+use rustix::process::Uid;
 use rustix::process::WaitOptions;
 use rustix::thread::CapabilitySet;
 
@@ -79,6 +81,23 @@ impl Child {
 /// Runs `part` in a child, so that what it does to itself ends with it.
 pub fn run(part: impl FnOnce()) {
     Child::spawn(part).join();
+}
+
+/// Runs `there` in a child with one end of a link, and `here` with the id of the child and the other end.
+///
+/// Both ends are closed when their side is done, so neither side waits for one that has failed.
+pub fn run_beside<T>(there: impl FnOnce(Link), here: impl FnOnce(Pid, Link) -> T) -> T {
+    let mut ends = Some(Link::pair());
+    let child = Child::spawn(|| {
+        let (_, link) = ends.take().expect("the child's copy");
+        there(link);
+    });
+
+    let (link, _) = ends.take().expect("the parent's copy");
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| here(child.pid(), link)));
+    // What went wrong there is the cause of a link hung up here, so it is told first.
+    child.join();
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// One end of a connection between two processes, that carries descriptors and turns.
@@ -149,6 +168,14 @@ impl Link {
             })
             .expect("the other process hung up before it passed a descriptor")
     }
+}
+
+/// Makes the calling process, which must be root, one of an ordinary user, without capabilities.
+pub fn become_user(id: u32) {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    rustix::thread::set_thread_groups(&[]).expect("setgroups");
+    rustix::thread::set_thread_res_gid(gid, gid, gid).expect("setresgid");
+    rustix::thread::set_thread_res_uid(uid, uid, uid).expect("setresuid");
 }
 
 /// Takes `dropped` out of the effective capabilities of the calling process.

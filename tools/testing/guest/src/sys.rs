@@ -2,6 +2,7 @@
 
 //! The system calls that rustix has not: all the unsafe code of these tests.
 
+use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
@@ -19,10 +20,13 @@ pub enum Command {
     MapCreate = 0,
     ProgLoad = 5,
     ObjPin = 6,
+    ProgGetNextId = 11,
+    MapGetNextId = 12,
     ObjGetInfoByFd = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,
     BtfGetFdById = 19,
+    BtfGetNextId = 23,
     TokenCreate = 36,
 }
 
@@ -180,6 +184,25 @@ pub fn mount_options(unique_id: u64) -> Result<String, Errno> {
     let options = &answer.strings[answer.mnt_opts as usize..];
     let options = std::ffi::CStr::from_bytes_until_nul(options).expect("the kernel ends strings");
     Ok(options.to_string_lossy().into_owned())
+}
+
+/// Maps the ids of a detached mount in the way of a user namespace: `MOUNT_ATTR_IDMAP`.
+pub fn map_ids_of_mount(mount: &OwnedFd, namespace: &OwnedFd) -> Result<(), Errno> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    // struct mount_attr: what to set, what to clear, the propagation, the user namespace.
+    let attr = [MOUNT_ATTR_IDMAP, 0, 0, namespace.as_raw_fd() as u64];
+    // SAFETY: The kernel reads the path and the attributes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
+    };
+    result_of(result).map(drop)
 }
 
 /// Moves the calling process to new namespaces.

@@ -21,7 +21,6 @@ mod refused_options;
 mod security;
 mod usage;
 
-use guest::kernel;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 
@@ -35,7 +34,7 @@ use tests;
 
 fn trial(path: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     let name = path.strip_prefix("guest::tests::").unwrap_or(path);
-    Trial::test(name, || {
+    guest::trial::trial(name, || {
         test();
         Ok(())
     })
@@ -51,7 +50,6 @@ fn tells_an_address(text: &str) -> bool {
 
 /// What must hold on every kernel, and what does not hold on the C one.
 pub fn all() -> Vec<Trial> {
-    let mut log = kernel::Log::from_now_on();
     let mut trials = options::tests();
     trials.extend(refused_options::tests());
     trials.extend(display::tests());
@@ -64,26 +62,8 @@ pub fn all() -> Vec<Trial> {
     trials.extend(events::tests());
     trials.extend(security::tests());
     trials.extend(inspection::tests());
-    trials.extend(
-        defects::ALL
-            .iter()
-            .map(|defect| Trial::test(defect.name(), || (defect.check)().map_err(Failed::from))),
-    );
-    trials.push(trial("kernel_log_has_no_warning", move || {
-        let alarms = [
-            "WARNING:",
-            "BUG:",
-            "Oops",
-            "UBSAN:",
-            "rust_kernel: panicked",
-            "Busy inodes",
-        ];
-        let seen: Vec<_> = log
-            .read()
-            .into_iter()
-            .filter(|message| alarms.iter().any(|alarm| message.contains(alarm)))
-            .collect();
-        assert!(seen.is_empty(), "{}", seen.join("\n"));
+    trials.extend(defects::ALL.iter().map(|defect| {
+        guest::trial::trial(&defect.name(), || (defect.check)().map_err(Failed::from))
     }));
     trials
 }

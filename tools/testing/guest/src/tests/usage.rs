@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
 use guest::bpf;
+pub(super) use guest::bpf::btf_of_int as btf;
 use guest::bpf::AttachType;
 use guest::bpf::MapType;
 use guest::bpf::Prog;
@@ -44,27 +45,6 @@ pub fn tests() -> Vec<Trial> {
         btf_id_unknown,
         program_outlives_token,
     ]
-}
-
-/// BTF of one type, `int`.
-pub(super) fn btf() -> Vec<u8> {
-    const MAGIC_AND_VERSION: u32 = 0x1_eb9f;
-    const HEADER_LEN: u32 = 24;
-    const KIND_INT: u32 = 1 << 24;
-    const SIGNED_32_BITS: u32 = (1 << 24) | 32;
-    let strings = b"\0int\0";
-    let types = [1, KIND_INT, 4, SIGNED_32_BITS];
-    let types_len = size_of_val(&types) as u32;
-    let header = [
-        MAGIC_AND_VERSION,
-        HEADER_LEN,
-        0,
-        types_len,
-        types_len,
-        strings.len() as u32,
-    ];
-    let words = header.into_iter().chain(types).flat_map(u32::to_ne_bytes);
-    words.chain(*strings).collect()
 }
 
 pub(super) fn prog(prog_type: ProgType, attach_type: AttachType) -> Prog<'static> {

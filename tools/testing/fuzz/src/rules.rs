@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows of section 5 of the design that can be seen in an outcome, as rules that are in force or not.
+//!
+//! What is predicted with no rule in force is what C gives; with all of them, what Rust gives. D3 and D5, a leak and a
+//! cost, make no difference to what a call returns.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum Rule {
+    /// A number adds to what its option said before
+    D1,
+    /// `common_attrs` is no command
+    D2,
+    /// A refusal says why
+    D4,
+    /// A token cannot be opened again
+    D6,
+}
+
+pub const ALL: [Rule; 4] = [Rule::D1, Rule::D2, Rule::D4, Rule::D6];
+
+impl Rule {
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::D1 => "a number adds to what came before",
+            Self::D2 => "common_attrs is no command",
+            Self::D4 => "a refusal says why",
+            Self::D6 => "a token cannot be opened again",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Which rules are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules(u8);
+
+impl Rules {
+    /// What the C kernel does.
+    pub const NONE: Self = Self(0);
+
+    /// What the Rust kernel does, if `without` were not among the differences.
+    pub fn all_but(without: &[Rule]) -> Self {
+        let rules = ALL.into_iter().filter(|rule| !without.contains(rule));
+        Self(rules.fold(0, |rules, rule| rules | 1 << rule as u8))
+    }
+
+    pub fn has(self, rule: Rule) -> bool {
+        self.0 & (1 << rule as u8) != 0
+    }
+
+    pub fn without(self, rule: Rule) -> Self {
+        Self(self.0 & !(1 << rule as u8))
+    }
+
+    /// Those without which a prediction would be another one.
+    pub fn that_matter<T: PartialEq>(self, predict: impl Fn(Self) -> T) -> Vec<Rule> {
+        let all = predict(self);
+        let in_force = ALL.into_iter().filter(|rule| self.has(*rule));
+        in_force
+            .filter(|rule| predict(self.without(*rule)) != all)
+            .collect()
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of the kernel before, and whether it is back there after.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use guest::kernel::Log;
+
+use crate::counts::Counts;
+use crate::kmemleak::Kmemleak;
+use crate::probes::Life;
+use crate::probes::Probes;
+
+/// How long work items, RCU grace periods and the collection of sockets in flight may take in an emulated guest.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The state before.
+pub struct Baseline {
+    counts: Counts,
+    mounts: String,
+    probes: Option<Probes>,
+    kmemleak: Option<Kmemleak>,
+    log: Log,
+}
+
+impl Baseline {
+    /// With kprobes on what begins and ends in the meantime, if that may take the time they take.
+    pub fn take(probing: bool) -> Result<Self> {
+        let probes = probing.then(Probes::start).transpose()?;
+        let kmemleak = if Kmemleak::exists()? {
+            Some(Kmemleak::from_now_on()?.0)
+        } else {
+            None
+        };
+        // What is cached for the files that are read below is there from now on.
+        drop_caches()?;
+        Counts::now()?;
+        mounts()?;
+        drop_caches()?;
+        Ok(Self {
+            counts: Counts::now()?,
+            mounts: mounts()?,
+            probes,
+            kmemleak,
+            log: Log::from_now_on(),
+        })
+    }
+
+    /// Waits until everything is back, prints what was looked at, and fails if something is left.
+    pub fn check(mut self) -> Result<()> {
+        let mut left = self.settle()?;
+        if mounts()? != self.mounts {
+            left.push("the mounts of the initial namespace are not what they were".to_owned());
+        }
+        if let Some(kmemleak) = &self.kmemleak {
+            let leaks = kmemleak.leaks()?;
+            println!("kmemleak: {} leaks", leaks.len());
+            left.extend(leaks.into_iter().map(|leak| leak.report));
+        } else {
+            println!("kmemleak: not in this kernel");
+        }
+        left.extend(self.log.complaints());
+        ensure!(left.is_empty(), "not as before:\n{}", left.join("\n"));
+        println!("all is back where it was");
+        Ok(())
+    }
+
+    /// Waits for the counts, and tells those that are not back.
+    fn settle(&self) -> Result<Vec<String>> {
+        let start = Instant::now();
+        loop {
+            drop_caches()?;
+            let (counts, lives) = (Counts::now()?, self.lives()?);
+            let mut left: Vec<_> = counts
+                .beyond(&self.counts)
+                .into_iter()
+                .map(|(kind, more)| format!("{kind}: {more} more than before"))
+                .collect();
+            let alive = lives.iter().filter(|life| life.made != life.ended);
+            left.extend(alive.map(|life| {
+                let Life { kind, made, ended } = life;
+                format!("{kind}: {made} made, {ended} ended")
+            }));
+            if left.is_empty() || start.elapsed() > PATIENCE {
+                let seconds = start.elapsed().as_secs_f64();
+                println!("\nwhat there is, {seconds:.1} s later: {counts}");
+                for Life { kind, made, ended } in lives {
+                    println!("{kind}: {made} made, {ended} ended");
+                }
+                return Ok(left);
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn lives(&self) -> Result<Vec<Life>> {
+        self.probes.as_ref().map_or(Ok(Vec::new()), Probes::lives)
+    }
+}
+
+fn mounts() -> Result<String> {
+    const PATH: &str = "/proc/self/mountinfo";
+    fs::read_to_string(PATH).context(PATH)
+}
+
+/// Has the kernel give back the inodes and dentries that it keeps only in case they are asked for again.
+fn drop_caches() -> Result<()> {
+    const PATH: &str = "/proc/sys/vm/drop_caches";
+    fs::write(PATH, "2").context(PATH)
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations that meet faults.
+
+mod commands;
+mod mounting;
+mod tokens;
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+use guest::container::Delegation;
+use guest::container::Instance;
+use guest::context::Context;
+use guest::log;
+use guest::log::Log;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::injector::Injector;
+
+/// An operation, of which a part meets a fault.
+pub struct Operation {
+    pub name: &'static str,
+    /// The errno when it meets none.
+    pub errno: Option<Errno>,
+    pub makes: Makes,
+    pub by: By,
+}
+
+/// What an operation needs of what there are limits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    Nothing,
+    /// A descriptor of a file that is there.
+    Descriptor,
+    /// A file, and a descriptor of it.
+    File,
+}
+
+/// Who does it, with what.
+pub enum By {
+    /// The container, with an instance of BPF FS.
+    Container(Delegation<'static>, Part<Instance>),
+    /// The container, with a context from which the manager has made a super block.
+    Mounter(Part<Context>),
+    /// The manager, with a context that the container has opened.
+    Manager(Part<Context>),
+}
+
+/// What is done with that; it lets something meet the fault once.
+type Part<T> = Box<dyn Fn(&T, &mut Injector)>;
+
+impl By {
+    fn container(
+        delegation: Delegation<'static>,
+        part: impl Fn(&Instance, &mut Injector) + 'static,
+    ) -> Self {
+        Self::Container(delegation, Box::new(part))
+    }
+
+    fn mounter(part: impl Fn(&Context, &mut Injector) + 'static) -> Self {
+        Self::Mounter(Box::new(part))
+    }
+
+    fn manager(part: impl Fn(&Context, &mut Injector) + 'static) -> Self {
+        Self::Manager(Box::new(part))
+    }
+}
+
+impl Operation {
+    fn new(name: &'static str, makes: Makes, by: By) -> Self {
+        Self {
+            name,
+            errno: None,
+            makes,
+            by,
+        }
+    }
+
+    /// The same operation, refused.
+    fn refused(name: &'static str, errno: Errno, by: By) -> Self {
+        Self {
+            name,
+            errno: Some(errno),
+            makes: Makes::Nothing,
+            by,
+        }
+    }
+}
+
+pub fn all() -> Vec<Operation> {
+    let mut all = mounting::operations();
+    all.extend(tokens::operations());
+    all.extend(commands::operations());
+    all
+}
+
+/// Makes a call with a log meet the fault. The log says why the call is refused; only a fault may silence it.
+fn inject_logged<T>(
+    injector: &mut Injector,
+    reason: &str,
+    call: impl Fn(&Log<'_>) -> Result<T, Errno>,
+) {
+    let mut buffer = log::Buffer::of(4096);
+    let log = buffer.log(log::LEVEL);
+    let _ = injector.inject(|| call(&log));
+    match buffer.text().filter(|text| !text.is_empty()) {
+        Some(text) => assert!(text.contains(reason), "{text:?} in the log"),
+        None => assert!(injector.met(), "no fault, and nothing in the log"),
+    }
+}
+
+/// Makes the reading of a whole file meet the fault, and gives its text if it was read.
+fn inject_reading(injector: &mut Injector, path: &CStr) -> Option<String> {
+    let buffer = RefCell::new([0; 16384]);
+    let result = injector.inject(|| {
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let (mut buffer, mut end) = (buffer.borrow_mut(), 0);
+        loop {
+            match rustix::io::read(&file, &mut buffer[end..])? {
+                0 => return Ok(end),
+                len => end += len,
+            }
+        }
+    });
+    let len = result.ok()?;
+    Some(String::from_utf8_lossy(&buffer.borrow()[..len]).into_owned())
+}

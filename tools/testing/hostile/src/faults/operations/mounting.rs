@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Delegated mounting, step by step.
+
+use guest::container;
+use guest::container::Delegation;
+use guest::context::Context;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount;
+use rustix::mount::FsMountFlags;
+use rustix::mount::FsOpenFlags;
+use rustix::mount::MountAttrFlags;
+use rustix::mount::MoveMountFlags;
+use rustix::mount::UnmountFlags;
+
+use super::By;
+use super::Injector;
+use super::Makes;
+use super::Operation;
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            "fsopen",
+            Makes::File,
+            By::container(Delegation::ANY, |_, injector| {
+                let flags = FsOpenFlags::FSOPEN_CLOEXEC;
+                let _ = injector.inject(|| mount::fsopen(c"bpf", flags));
+            }),
+        ),
+        option("delegate_cmds", |context, injector| {
+            set(context, injector, "delegate_cmds", "map_create:prog_load:btf_load");
+        }),
+        option("delegate_maps", |context, injector| {
+            set(context, injector, "delegate_maps", "hash:array:0x80");
+        }),
+        option("delegate_progs", |context, injector| {
+            set(context, injector, "delegate_progs", "xdp:kprobe");
+        }),
+        option("delegate_attachs", |context, injector| {
+            set(context, injector, "delegate_attachs", "any");
+        }),
+        Operation::refused(
+            "delegate_maps refused",
+            Errno::INVAL,
+            By::manager(|context, injector| {
+                set(context, injector, "delegate_maps", "hash:ringbuff");
+                match context.message() {
+                    Some(message) if message.contains("'ringbuff'") => (),
+                    message => assert!(injector.met(), "no fault, and a message of {message:?}"),
+                }
+            }),
+        ),
+        Operation::refused(
+            "delegate_maps unprivileged",
+            Errno::PERM,
+            By::container(Delegation::ANY, |_, injector| {
+                let context = Context::of_bpffs();
+                set(&context, injector, "delegate_maps", "hash");
+            }),
+        ),
+        Operation::new(
+            "FSCONFIG_CMD_CREATE",
+            Makes::Nothing,
+            By::manager(|context, injector| {
+                context.set("delegate_cmds", "any").expect("privileged");
+                let _ = injector.inject(|| mount::fsconfig_create(context));
+            }),
+        ),
+        Operation::new(
+            "fsmount",
+            Makes::File,
+            By::mounter(|context, injector| {
+                let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
+                let _ = injector.inject(|| mount::fsmount(context, flags, attributes));
+            }),
+        ),
+        Operation::new(
+            "move_mount",
+            Makes::Nothing,
+            By::mounter(|context, injector| {
+                let mount = context.mount();
+                make_directory();
+                let _ = injector.inject(|| {
+                    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                    mount::move_mount(&mount, c"", CWD, DIRECTORY, flags)
+                });
+            }),
+        ),
+        Operation::new(
+            "umount",
+            Makes::Nothing,
+            By::container(Delegation::ANY, |instance, injector| {
+                make_directory();
+                let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                mount::move_mount(&instance.mount, c"", CWD, DIRECTORY, flags).expect("move_mount");
+                let _ = injector.inject(|| mount::unmount(DIRECTORY, UnmountFlags::DETACH));
+            }),
+        ),
+        Operation::new(
+            "open of the root directory",
+            Makes::File,
+            By::container(Delegation::ANY, |instance, injector| {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let _ = injector
+                    .inject(|| rustix::fs::openat(&instance.mount, c".", flags, Mode::empty()));
+            }),
+        ),
+        Operation::new(
+            "mountinfo",
+            Makes::File,
+            By::container(Delegation::ANY, |instance, injector| {
+                container::attach(instance);
+                let text = super::inject_reading(injector, c"/proc/thread-self/mountinfo");
+                if let Some(text) = text {
+                    assert!(text.contains("delegate_cmds=any"), "{text}");
+                }
+            }),
+        ),
+    ]
+}
+
+fn option(name: &'static str, part: fn(&Context, &mut Injector)) -> Operation {
+    Operation::new(name, Makes::Nothing, By::manager(part))
+}
+
+fn set(context: &Context, injector: &mut Injector, option: &str, value: &str) {
+    let _ = injector.inject(|| context.set(option, value));
+}
+
+const DIRECTORY: &std::ffi::CStr = c"/tmp/bpf";
+
+/// Makes the directory, on a file system of the container's own.
+fn make_directory() {
+    container::mount_tmpfs();
+    rustix::fs::mkdirat(CWD, DIRECTORY, Mode::RWXU).expect("mkdir");
+}

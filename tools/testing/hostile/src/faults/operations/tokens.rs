@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tokens: made, looked at, duplicated, passed on and closed.
+
+use std::ffi::CString;
+use std::io::IoSlice;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+
+use guest::bpf;
+use guest::bpf::Masks;
+use guest::container::Delegation;
+use guest::container::Instance;
+use rustix::io::Errno;
+use rustix::net;
+
+use super::By;
+use super::Injector;
+use super::Makes;
+use super::Operation;
+
+/// More than there are descriptors in use: each is received once, in vain or not.
+const MESSAGES: usize = 32;
+
+const ANY: Masks = Masks {
+    cmds: u64::MAX,
+    maps: u64::MAX,
+    progs: u64::MAX,
+    attachs: u64::MAX,
+};
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            "BPF_TOKEN_CREATE",
+            Makes::File,
+            any(|instance, injector| {
+                if let Ok(token) = injector.inject(|| bpf::token_create(&instance.root)) {
+                    assert_eq!(bpf::masks(&token), ANY, "of a token that was made");
+                }
+            }),
+        ),
+        Operation::refused(
+            "BPF_TOKEN_CREATE refused, log",
+            Errno::NOENT,
+            By::container(Delegation::NOTHING, |instance, injector| {
+                let root = instance.root.as_raw_fd();
+                super::inject_logged(injector, "without any delegate_ option", |log| {
+                    bpf::token_create_logged(0, root, log)
+                });
+            }),
+        ),
+        Operation::new(
+            "BPF_OBJ_GET_INFO_BY_FD",
+            Makes::Nothing,
+            any(|instance, injector| {
+                let token = instance.token();
+                let info = std::cell::Cell::new([0; 32]);
+                let result = injector.inject(|| {
+                    let mut bytes = [0; 32];
+                    let len = bpf::info_by_fd(&token, &mut bytes)?;
+                    info.set(bytes);
+                    Ok(len)
+                });
+                if result.is_ok() {
+                    assert_eq!(info.get(), [0xff; 32], "struct bpf_token_info");
+                }
+            }),
+        ),
+        Operation::new(
+            "fdinfo",
+            Makes::File,
+            any(|instance, injector| {
+                let token = instance.token();
+                let path = format!("/proc/thread-self/fdinfo/{}", token.as_raw_fd());
+                let path = CString::new(path).expect("no zero in it");
+                if let Some(text) = super::inject_reading(injector, &path) {
+                    assert!(text.contains("allowed_attachs:\tany"), "{text}");
+                }
+            }),
+        ),
+        Operation::new(
+            "dup",
+            Makes::Descriptor,
+            any(|instance, injector| {
+                let token = instance.token();
+                let _ = injector.inject(|| rustix::io::dup(&token));
+            }),
+        ),
+        Operation::new(
+            "SCM_RIGHTS sent",
+            Makes::Nothing,
+            any(|instance, injector| {
+                let token = instance.token();
+                let (one, _other) = sockets();
+                let _ = injector.inject(|| send(&one, token.as_fd()));
+            }),
+        ),
+        Operation::new(
+            "SCM_RIGHTS received",
+            Makes::Descriptor,
+            any(|instance, injector| {
+                let (one, other) = sockets();
+                let token = instance.token();
+                for _ in 0..MESSAGES {
+                    send(&one, token.as_fd()).expect("sendmsg");
+                }
+                if let Ok(token) = injector.inject(|| receive(&other)) {
+                    assert_eq!(bpf::masks(&token), ANY, "of a token that was received");
+                }
+            }),
+        ),
+        Operation::new(
+            "close",
+            Makes::Nothing,
+            any(|instance, injector| {
+                let token = std::cell::Cell::new(Some(instance.token()));
+                let _ = injector.inject(|| {
+                    drop(token.take());
+                    Ok(())
+                });
+            }),
+        ),
+    ]
+}
+
+fn any(part: fn(&Instance, &mut Injector)) -> By {
+    By::container(Delegation::ANY, part)
+}
+
+fn sockets() -> (OwnedFd, OwnedFd) {
+    net::socketpair(
+        net::AddressFamily::UNIX,
+        net::SocketType::SEQPACKET,
+        net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .expect("socketpair")
+}
+
+fn send(socket: &OwnedFd, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = net::SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(net::SendAncillaryMessage::ScmRights(&fds)));
+    let data = [IoSlice::new(&[0])];
+    net::sendmsg(socket, &data, &mut control, net::SendFlags::NOSIGNAL).map(drop)
+}
+
+/// A descriptor for which there is no number is dropped, and the message is marked as cut.
+fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = net::RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut data = [IoSliceMut::new(&mut byte)];
+    let flags = net::RecvFlags::CMSG_CLOEXEC | net::RecvFlags::DONTWAIT;
+    let received = net::recvmsg(socket, &mut data, &mut control, flags)?;
+    let fd = control.drain().find_map(|message| match message {
+        net::RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    let cut = received.flags.contains(net::ReturnFlags::CTRUNC);
+    assert_eq!(fd.is_none(), cut, "without the descriptor, MSG_CTRUNC");
+    fd.ok_or(Errno::MFILE)
+}
