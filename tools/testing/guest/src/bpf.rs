@@ -356,7 +356,7 @@ struct ObjAttr {
     _zero: u32,
 }
 
-// SAFETY: Integers without padding; `obj_pin` borrows the path beyond the call, and the kernel only reads it.
+// SAFETY: Integers without padding; `obj_pin` and `obj_get` borrow the path beyond the call, and the kernel only reads it.
 unsafe impl Attr for ObjAttr {}
 
 /// Pins `object` at `path` below the directory `dir`.
@@ -370,6 +370,15 @@ pub fn obj_pin(object: &OwnedFd, dir: &OwnedFd, path: &std::ffi::CStr) -> Result
         _zero: 0,
     };
     sys::bpf(Command::ObjPin, &mut attr)
+}
+
+/// Gets a new descriptor of what is pinned at `path`.
+pub fn obj_get(path: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        ..ObjAttr::default()
+    };
+    sys::bpf_fd(Command::ObjGet, &mut attr)
 }
 
 #[repr(C)]

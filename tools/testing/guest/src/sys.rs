@@ -20,6 +20,7 @@ pub enum Command {
     MapCreate = 0,
     ProgLoad = 5,
     ObjPin = 6,
+    ObjGet = 7,
     ProgGetNextId = 11,
     MapGetNextId = 12,
     ObjGetInfoByFd = 15,

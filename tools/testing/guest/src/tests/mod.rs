@@ -5,6 +5,7 @@
 //! A test is a function that panics when the kernel does not do what it must; `tests!` lists those of a
 //! module under their names.
 
+mod bounds;
 mod creation;
 mod defects;
 mod display;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Trial> {
     trials.extend(events::tests());
     trials.extend(security::tests());
     trials.extend(inspection::tests());
+    trials.extend(bounds::tests());
     trials.extend(defects::ALL.iter().map(|defect| {
         guest::trial::trial(&defect.name(), || (defect.check)().map_err(Failed::from))
     }));

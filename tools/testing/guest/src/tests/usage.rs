@@ -60,7 +60,7 @@ pub(super) const SOCKET_FILTER: fn() -> Prog<'static> =
     || prog(ProgType::SocketFilter, AttachType::CgroupInetIngress);
 
 /// Tries one of the four commands, with arguments that nothing else is wrong about.
-fn attempt(command: Command, btf_id: u32, token: Option<RawFd>) -> Result<(), Errno> {
+pub(super) fn attempt(command: Command, btf_id: u32, token: Option<RawFd>) -> Result<(), Errno> {
     match command {
         Command::MapCreate => bpf::map_create(MapType::Hash, token),
         Command::ProgLoad => bpf::prog_load(&SOCKET_FILTER(), token),
