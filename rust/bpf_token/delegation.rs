@@ -2,6 +2,8 @@
 
 //! What a BPF FS instance delegates, and what a token of it permits.
 
+#![forbid(unsafe_code)]
+
 use crate::mask::{
     AttachType,
     Cmd,

@@ -2,6 +2,8 @@
 
 //! Typed sets of commands, map types, program types and attach types.
 
+#![forbid(unsafe_code)]
+
 use crate::names::Names;
 use core::{
     fmt,

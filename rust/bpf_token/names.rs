@@ -7,6 +7,8 @@
 //! an enumerator of [`include/uapi/linux/bpf.h`](srctree/include/uapi/linux/bpf.h), or has one out
 //! of order, does not compile.
 
+#![forbid(unsafe_code)]
+
 use crate::mask::{
     AttachType,
     Cmd,

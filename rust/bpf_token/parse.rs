@@ -2,6 +2,8 @@
 
 //! Reading a [`Mask`] as a mount option gives it.
 
+#![forbid(unsafe_code)]
+
 use crate::mask::{
     Kind,
     Mask, //

@@ -5,6 +5,8 @@
 //! What a reason tells is what the caller could find out by itself: about its own token, its own
 //! user namespace, and its own request.
 
+#![forbid(unsafe_code)]
+
 use crate::mask::{
     AttachType,
     Cmd,

@@ -2,6 +2,8 @@
 
 //! Telling those who can read it that a command was refused, and why.
 
+#![forbid(unsafe_code)]
+
 use crate::{
     delegation::Delegation,
     events,
