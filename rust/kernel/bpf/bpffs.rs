@@ -54,7 +54,8 @@ impl BpfFs {
 
     /// Makes an inode without a name on this instance, owned by the current task.
     ///
-    /// `mode` is file type and permissions. Fails with `ENOMEM`.
+    /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with `EINVAL`
+    /// for a type that a BPF file system does not have.
     #[inline]
     pub fn new_inode(&self, mode: u16) -> Result<NewInode> {
         // SAFETY: The super block is valid; there is no directory to inherit from.

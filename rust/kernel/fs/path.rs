@@ -27,7 +27,8 @@ pub const MAY_ACCESS: c_int = bindings::MAY_ACCESS as c_int;
 ///
 /// # Invariants
 ///
-/// The mount and the dentry are referenced, and the dentry is not negative.
+/// The mount and the dentry are referenced, the dentry is of the super block of the mount, and it is
+/// not negative.
 #[repr(transparent)]
 pub struct Path(Opaque<bindings::path>);
 
@@ -54,8 +55,8 @@ impl Path {
     /// The super block of the file system that the path leads to.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock {
-        // SAFETY: By the type invariant, the dentry is referenced, and a dentry's super block lives
-        // as long as the dentry; `d_sb` never changes.
+        // SAFETY: By the type invariant, the mount is referenced, which keeps the super block of the
+        // dentry active; `d_sb` never changes.
         unsafe { SuperBlock::from_ptr((*self.dentry()).d_sb) }
     }
 
