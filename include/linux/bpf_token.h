@@ -49,7 +49,7 @@ void bpf_refused_map_fields(const struct bpf_token *token, enum bpf_map_type map
 int bpf_refused_attach(const struct bpf_token *token, enum bpf_prog_type prog_type,
 		       enum bpf_attach_type attach_type);
 
-#else
+#elif defined(CONFIG_BPF_SYSCALL)
 
 static inline int bpf_token_create_log(union bpf_attr *attr, struct bpf_common_attr *common,
 				       bpfptr_t ucommon, u32 size)

@@ -6,6 +6,8 @@
 //! put aside, and the caller stands on its own capabilities. What follows are the privileges that
 //! the command needs, from the token's user namespace or from the initial one.
 
+#![forbid(unsafe_code)]
+
 use crate::{
     mask::{
         Kind,
@@ -29,6 +31,7 @@ use crate::{
 use kernel::{
     bindings,
     bpf::{
+        self,
         log::Log,
         prog_type, //
     },
@@ -136,19 +139,22 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Looks at the token that came with `request`, if one did.
+    const WITHOUT_TOKEN: Self = Self {
+        given: None,
+        unfit: None,
+    };
+
+    /// Looks at the token that came with `request`.
     ///
     /// Fails with `EBADF` or `EINVAL` when the descriptor is that of no token.
     #[inline(always)]
-    fn new(request: Request, token_fd: Option<u32>) -> Result<Self> {
-        let given = match token_fd {
-            Some(fd) => Some(Token::get_from_fd(fd)?),
-            None => None,
-        };
-        let unfit = given
-            .as_deref()
-            .and_then(|token| request.not_allowed_by(token));
-        Ok(Self { given, unfit })
+    fn with_token(request: Request, fd: u32) -> Result<Self> {
+        let token = Token::get_from_fd(fd)?;
+        let unfit = request.not_allowed_by(&token);
+        Ok(Self {
+            given: Some(token),
+            unfit,
+        })
     }
 
     /// Hands the token on to what keeps it, if it is used.
@@ -217,7 +223,7 @@ impl Admission {
     /// The privileges that `BPF_MAP_CREATE` needs.
     #[inline]
     pub(crate) fn may_create_map(&self, map_type: u32) -> Result<(), Missing> {
-        if unprivileged_bpf_disabled() {
+        if bpf::unprivileged_disabled() {
             let cmd = bindings::bpf_cmd_BPF_MAP_CREATE;
             self.require(Capability::BPF, Purpose::UnprivilegedBpfDisabled(cmd))?;
         }
@@ -244,7 +250,7 @@ impl Admission {
         if load.any_alignment && !cfg!(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) {
             require_bpf(Purpose::AnyAlignment)?;
         }
-        if unprivileged_bpf_disabled() {
+        if bpf::unprivileged_disabled() {
             let cmd = bindings::bpf_cmd_BPF_PROG_LOAD;
             require_bpf(Purpose::UnprivilegedBpfDisabled(cmd))?;
         }
@@ -296,35 +302,57 @@ pub(crate) struct ProgLoad {
 }
 
 /// Takes the token step of `request`, then checks the privileges; a refusal is told to `log`.
+// What comes without a token must not pay for one, so the two ways part at the start.
 #[inline(always)]
 pub(crate) fn admit(
     request: Request,
     token_fd: Option<u32>,
     log: Log<'_>,
-    check: impl FnOnce(&Admission) -> Result<(), Missing>,
+    check: impl Fn(&Admission) -> Result<(), Missing>,
 ) -> Result<Option<ARef<Token>>> {
-    let admission = match Admission::new(request, token_fd) {
+    match token_fd {
+        Some(fd) => admit_with_token(request, fd, log, check),
+        None => {
+            let admission = Admission::WITHOUT_TOKEN;
+            match check(&admission) {
+                Ok(()) => Ok(None),
+                Err(missing) => Err(refuse_admission(&admission, request, log, missing)),
+            }
+        }
+    }
+}
+
+#[inline(never)]
+fn admit_with_token(
+    request: Request,
+    fd: u32,
+    log: Log<'_>,
+    check: impl Fn(&Admission) -> Result<(), Missing>,
+) -> Result<Option<ARef<Token>>> {
+    let admission = match Admission::with_token(request, fd) {
         Ok(admission) => admission,
         Err(err) => {
-            let fd = token_fd.unwrap_or_default();
             let reason = || Reason::of_descriptor(fd, err);
             return Err(refuse(|| request.asked(), None, log, err, reason));
         }
     };
     match check(&admission) {
         Ok(()) => Ok(admission.into_token()),
-        Err(missing) => {
-            let err = missing.error();
-            let reason = || admission.reason(request, missing);
-            Err(refuse(
-                || request.asked(),
-                admission.given.as_deref(),
-                log,
-                err,
-                reason,
-            ))
-        }
+        Err(missing) => Err(refuse_admission(&admission, request, log, missing)),
     }
+}
+
+#[inline(always)]
+fn refuse_admission(
+    admission: &Admission,
+    request: Request,
+    log: Log<'_>,
+    missing: Missing,
+) -> Error {
+    let err = missing.error();
+    let reason = || admission.reason(request, missing);
+    let token = admission.given.as_deref();
+    refuse(|| request.asked(), token, log, err, reason)
 }
 
 /// Refuses what C code found a capability missing for, and returns `EPERM`.
@@ -342,13 +370,6 @@ pub(crate) fn refuse_unprivileged(
     };
     let reason = || Reason::Unprivileged { cap, purpose, lack };
     refuse(|| asked, token, log, EPERM, reason)
-}
-
-/// `kernel.unprivileged_bpf_disabled`: whether nothing can be made without `CAP_BPF`.
-#[inline]
-fn unprivileged_bpf_disabled() -> bool {
-    // SAFETY: The variable is always there; the sysctl may write to it at the same time.
-    unsafe { (&raw const bindings::sysctl_unprivileged_bpf_disabled).read_volatile() != 0 }
 }
 
 /// What maps of a type need.

@@ -13,11 +13,12 @@ use crate::{
     token::Token, //
 };
 use core::ptr;
+#[cfg(CONFIG_TRACEPOINTS)]
+use kernel::jump_label::static_branch_unlikely;
 use kernel::{
     bindings,
     capability::Capability,
     error::Error,
-    jump_label::static_branch_unlikely,
     tracepoint::declare_trace,
     user_namespace::UserNamespace, //
 };
@@ -56,14 +57,17 @@ pub(crate) fn freed(token: &Token) {
 /// Whether anybody traces refusals, so that there is a reason to put into words.
 #[inline]
 pub(crate) fn refusals_are_traced() -> bool {
+    #[cfg(CONFIG_TRACEPOINTS)]
     // SAFETY: The static key of a tracepoint can be asked at any time.
-    unsafe {
+    return unsafe {
         static_branch_unlikely!(
             bindings::__tracepoint_bpf_token_refuse,
             bindings::tracepoint,
             key
         )
-    }
+    };
+    #[cfg(not(CONFIG_TRACEPOINTS))]
+    false
 }
 
 /// A command was refused.

@@ -109,6 +109,7 @@ pub(crate) struct Token {
 
 const _: () = {
     assert!(size_of::<Token>() == size_of::<bindings::bpf_token>());
+    assert!(align_of::<Token>() == align_of::<bindings::bpf_token>());
     assert!(offset_of!(Token, work) == offset_of!(bindings::bpf_token, work));
     assert!(offset_of!(Token, refcount) == offset_of!(bindings::bpf_token, refcnt));
     assert!(offset_of!(Token, userns) == offset_of!(bindings::bpf_token, userns));
@@ -263,14 +264,18 @@ impl Token {
         let (bpffs, allowed) = may_create(path)?;
 
         // What is made in the following steps is given back by its guard if a later step fails.
-        let mode = bindings::S_IFREG | (bindings::S_IRUSR | bindings::S_IWUSR) & !current_umask();
+        // SAFETY: This is a system call.
+        let umask = unsafe { current_umask() };
+        let mode = bindings::S_IFREG | (bindings::S_IRUSR | bindings::S_IWUSR) & !umask;
         let mut inode = bpffs.new_inode(mode as u16).map_err(NotCreated::NoInode)?;
         inode.clear_nlink();
         let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)
             .map_err(NotCreated::NoDescriptor)?;
         let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)
             .map_err(NotCreated::NoFile)?;
-        let token = Self::new(bpffs.user_ns(), allowed, attr, path).map_err(NotCreated::NoToken)?;
+        // SAFETY: By the requirements of this function.
+        let token = unsafe { Self::new(bpffs.user_ns(), allowed, attr, path) };
+        let token = token.map_err(NotCreated::NoToken)?;
         events::created(&token);
         Ok(file.publish(fd, token))
     }
@@ -286,7 +291,10 @@ impl Token {
         Ok(unsafe { KBox::from_raw(memory.as_ptr()) })
     }
 
-    fn new(
+    /// # Safety
+    ///
+    /// `attr` must be the attributes of `BPF_TOKEN_CREATE`.
+    unsafe fn new(
         userns: &UserNamespace,
         allowed: &Delegation,
         attr: *mut bindings::bpf_attr,
@@ -300,7 +308,8 @@ impl Token {
             security: pin_init::zeroed(),
             // INVARIANT: If the modules refuse the token, there never was one: the fields are
             // dropped, and `PinnedDrop` does not run.
-            // SAFETY: The modules come last, when all but their own blob is initialised.
+            // SAFETY: The modules come last, when all but their own blob is initialised. `attr` is
+            // that of the command, by the requirements of this function.
             _: { unsafe { security::token_create(this.as_ptr().cast(), attr, path) }? },
         }))?;
         // SAFETY: The count of 1 stands for this reference. A token is not moved out of its box:
@@ -368,15 +377,16 @@ fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation), NotCreated> {
     Ok((bpffs, allowed))
 }
 
-// SAFETY: A token is always reference-counted by `refcount`.
+// SAFETY: A token is reference-counted by `refcount`; who has a `&Token` while that is zero (before
+// it is made, and while it is dropped) takes no reference.
 unsafe impl AlwaysRefCounted for Token {
     #[inline]
     fn inc_ref(&self) {
         self.refcount.add(1, Relaxed);
     }
 
-    /// Tokens are put in atomic context too, where neither a user namespace nor a security blob can
-    /// be freed: that is left to a work item.
+    /// Tokens are put in atomic context too, where the security modules cannot be told: that, and
+    /// the freeing, is left to a work item.
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
         // SAFETY: The caller gives up one reference, so there still is one.

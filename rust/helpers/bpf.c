@@ -15,7 +15,7 @@ __rust_helper int rust_helper_put_user_u32(u32 value, u32 __user *to)
 	return put_user(value, to);
 }
 
-#ifndef CONFIG_SECURITY
+#if defined(CONFIG_BPF_SYSCALL) && !defined(CONFIG_SECURITY)
 __rust_helper int rust_helper_security_bpf_token_create(struct bpf_token *token,
 							union bpf_attr *attr,
 							const struct path *path)

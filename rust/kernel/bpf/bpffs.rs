@@ -57,11 +57,12 @@ impl BpfFs {
     /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with `EINVAL`
     /// for a type that a BPF file system does not have.
     #[inline]
-    pub fn new_inode(&self, mode: u16) -> Result<NewInode> {
+    pub fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
         // SAFETY: The super block is valid; there is no directory to inherit from.
         let inode = unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) };
         let inode = from_err_ptr(inode)?;
-        // SAFETY: The inode is new, and `bpf_get_inode` never returns null.
+        // SAFETY: The inode is new, and `bpf_get_inode` never returns null. Its super block is this
+        // one.
         Ok(unsafe { NewInode::from_raw(NonNull::new_unchecked(inode)) })
     }
 }

@@ -4,16 +4,26 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
+use super::super_block::SuperBlock;
 use crate::bindings;
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 /// The file mode creation mask of the current task (`umask(2)`).
+///
+/// # Safety
+///
+/// The current task must have an `fs_struct`, as it does in a system call. A task that exits, and a
+/// work item, may have none.
 #[inline]
-pub fn current_umask() -> u32 {
-    // SAFETY: There is always a current task with an `fs_struct` in a system call.
+pub unsafe fn current_umask() -> u32 {
+    // SAFETY: By the requirements of this function.
     unsafe { bindings::current_umask() as u32 }
 }
 
@@ -21,21 +31,34 @@ pub fn current_umask() -> u32 {
 ///
 /// # Invariants
 ///
-/// `inode` is valid, `self` owns one reference to it, and there is no other.
-pub struct NewInode {
+/// `inode` is valid, `self` owns one reference to it, and there is no other. Its super block stays
+/// active for `'a`.
+pub struct NewInode<'a> {
     inode: NonNull<bindings::inode>,
+    super_block: PhantomData<&'a SuperBlock>,
 }
 
-impl NewInode {
+impl NewInode<'_> {
     /// Takes over an inode.
     ///
     /// # Safety
     ///
-    /// `inode` must be valid and new, and the caller gives up its only reference.
+    /// `inode` must be valid and new, its super block stay active for the lifetime of the result, and
+    /// the caller gives up its only reference.
     #[inline]
     pub unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Self {
         // INVARIANT: The caller vouches for it.
-        Self { inode }
+        Self {
+            inode,
+            super_block: PhantomData,
+        }
+    }
+
+    /// Whether the inode is one of this super block.
+    #[inline]
+    pub(super) fn is_of(&self, super_block: &SuperBlock) -> bool {
+        // SAFETY: By the type invariant, the inode is valid; its super block does not change.
+        ptr::eq(unsafe { (*self.as_ptr()).i_sb }, super_block.as_ptr())
     }
 
     /// Returns a raw pointer to the C struct.
@@ -58,7 +81,7 @@ impl NewInode {
     }
 }
 
-impl Drop for NewInode {
+impl Drop for NewInode<'_> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariant, `self` owns this reference.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bindings,
     error::{
+        code::EXDEV,
         from_err_ptr,
         Result, //
     },
@@ -117,15 +118,20 @@ impl<T: PseudoFileOperations> PseudoFile<T> {
     /// Makes a file from `inode`, on the mount of `path`.
     ///
     /// `name` is what `/proc/<pid>/fd` shows. `flags` are those of `open(2)`. Fails with `ENOMEM`,
-    /// and with `ENFILE` when the system has too many open files; the inode is given back then.
+    /// with `ENFILE` when the system has too many open files, and with `EXDEV` when the inode is
+    /// not of the file system that is mounted there; the inode is given back then.
     #[inline]
     pub fn new(
-        inode: NewInode,
+        inode: NewInode<'_>,
         path: &Path,
         name: &'static CStr,
         flags: u32,
         operations: &'static FileOperations<T>,
     ) -> Result<Self> {
+        // The file holds the mount, and by that the super block; it must be that of the inode.
+        if !inode.is_of(path.super_block()) {
+            return Err(EXDEV);
+        }
         // SAFETY: All arguments are valid. The call takes its own references to mount and
         // operations, and takes over that of the inode only when it succeeds.
         let file = from_err_ptr(unsafe {
