@@ -37,9 +37,9 @@ pub fn token_create_logged(flags: u32, bpffs_fd: RawFd, log: &Log<'_>) -> Result
 }
 
 #[repr(C)]
-struct TokenCreateAttr {
-    flags: u32,
-    bpffs_fd: i32,
+pub(crate) struct TokenCreateAttr {
+    pub(crate) flags: u32,
+    pub(crate) bpffs_fd: i32,
 }
 
 // SAFETY: Integers without padding, no address.
@@ -55,23 +55,23 @@ pub fn token_create_attr(flags: u32, bpffs: RawFd) -> [u8; 8] {
 
 #[repr(C)]
 #[derive(Default)]
-struct MapCreateAttr {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    map_name: [u8; 16],
-    map_ifindex: u32,
-    btf_fd: u32,
-    btf_key_type_id: u32,
-    btf_value_type_id: u32,
-    btf_vmlinux_value_type_id: u32,
-    map_extra: u64,
-    value_type_btf_obj_fd: i32,
-    map_token_fd: i32,
+pub(crate) struct MapCreateAttr {
+    pub(crate) map_type: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) map_flags: u32,
+    pub(crate) inner_map_fd: u32,
+    pub(crate) numa_node: u32,
+    pub(crate) map_name: [u8; 16],
+    pub(crate) map_ifindex: u32,
+    pub(crate) btf_fd: u32,
+    pub(crate) btf_key_type_id: u32,
+    pub(crate) btf_value_type_id: u32,
+    pub(crate) btf_vmlinux_value_type_id: u32,
+    pub(crate) map_extra: u64,
+    pub(crate) value_type_btf_obj_fd: i32,
+    pub(crate) map_token_fd: i32,
 }
 
 // SAFETY: Integers without padding, no address.
@@ -111,7 +111,11 @@ pub fn map_create_logged(
     sys::bpf_fd_with_log(Command::MapCreate, &mut attr, log)
 }
 
-fn map_create_attr(map_type: MapType, map_flags: u32, map_token_fd: RawFd) -> MapCreateAttr {
+pub(crate) fn map_create_attr(
+    map_type: MapType,
+    map_flags: u32,
+    map_token_fd: RawFd,
+) -> MapCreateAttr {
     let (key_size, value_size, max_entries) = match map_type {
         MapType::Ringbuf => (0, 0, 4096),
         MapType::Stack => (0, 4, 1),
@@ -130,8 +134,8 @@ fn map_create_attr(map_type: MapType, map_flags: u32, map_token_fd: RawFd) -> Ma
 
 #[repr(C)]
 #[derive(Default)]
-struct ProgLoadAttr {
-    prog_type: u32,
+pub(crate) struct ProgLoadAttr {
+    pub(crate) prog_type: u32,
     insn_cnt: u32,
     insns: u64,
     license: u64,
@@ -157,7 +161,7 @@ struct ProgLoadAttr {
     core_relos: u64,
     core_relo_rec_size: u32,
     log_true_size: u32,
-    prog_token_fd: i32,
+    pub(crate) prog_token_fd: i32,
     fd_array_cnt: u32,
 }
 
@@ -171,6 +175,7 @@ pub enum ProgType {
     Kprobe = 2,
     SchedCls = 3,
     Xdp = 6,
+    StructOps = 27,
     Ext = 28,
     Lsm = 29,
 }
@@ -217,7 +222,7 @@ pub fn prog_load_commonly_logged(
     sys::bpf_fd_with_log(Command::ProgLoad, &mut prog_load_attr(prog, token), log)
 }
 
-fn prog_load_attr(prog: &Prog<'_>, token: Option<RawFd>) -> ProgLoadAttr {
+pub(crate) fn prog_load_attr(prog: &Prog<'_>, token: Option<RawFd>) -> ProgLoadAttr {
     let (prog_flags, prog_token_fd) = token_arguments(token);
     ProgLoadAttr {
         prog_type: prog.prog_type as u32,
@@ -466,6 +471,6 @@ pub fn objects(next_id: Command) -> u64 {
     }
 }
 
-fn token_arguments(token: Option<RawFd>) -> (u32, RawFd) {
+pub(crate) fn token_arguments(token: Option<RawFd>) -> (u32, RawFd) {
     token.map_or((0, 0), |token| (BPF_F_TOKEN_FD, token))
 }

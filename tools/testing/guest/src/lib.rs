@@ -9,10 +9,13 @@
 
 pub mod bpf;
 pub mod container;
+pub mod contested;
 pub mod context;
 pub mod insn;
 pub mod kernel;
 pub mod log;
 pub mod process;
+pub mod struct_ops;
 pub mod sys;
 pub mod trial;
+pub mod uring;

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
+use std::sync::atomic::AtomicU32;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -18,6 +19,7 @@ use crate::log::Log;
 #[repr(i32)]
 pub enum Command {
     MapCreate = 0,
+    MapUpdateElem = 2,
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
@@ -28,6 +30,7 @@ pub enum Command {
     BtfLoad = 18,
     BtfGetFdById = 19,
     BtfGetNextId = 23,
+    LinkCreate = 28,
     TokenCreate = 36,
 }
 
@@ -105,6 +108,20 @@ pub fn bpf<T: Attr>(command: Command, attr: &mut T) -> Result<(), Errno> {
 /// Calls `bpf()` for a command that returns a new descriptor.
 pub fn bpf_fd<T: Attr>(command: Command, attr: &mut T) -> Result<OwnedFd, Errno> {
     let fd = bpf_raw(command, std::ptr::from_mut(attr).cast(), size_of::<T>())?;
+    // SAFETY: The kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Calls `bpf()` for a command that returns a new descriptor, with an attr that others change in the meantime.
+///
+/// # Safety
+///
+/// The kernel may read, but not write through whatever addresses are in the attr at any time.
+pub(crate) unsafe fn bpf_fd_contested(
+    command: Command,
+    attr: &[AtomicU32],
+) -> Result<OwnedFd, Errno> {
+    let fd = bpf_raw(command, attr.as_ptr().cast_mut().cast(), size_of_val(attr))?;
     // SAFETY: The kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -201,6 +218,31 @@ pub fn map_ids_of_mount(mount: &OwnedFd, namespace: &OwnedFd) -> Result<(), Errn
             libc::AT_EMPTY_PATH,
             attr.as_ptr(),
             size_of_val(&attr),
+        )
+    };
+    result_of(result).map(drop)
+}
+
+/// Registers a classic BPF program of io_uring that passes all requests of the calling task: with
+/// `IORING_REGISTER_BPF_FILTER`, for the opcode of a request that does nothing.
+pub fn filter_uring_requests() -> Result<(), Errno> {
+    const IORING_REGISTER_BPF_FILTER: u32 = 37;
+    const IO_URING_BPF_CMD_FILTER: u64 = 1;
+    const RETURN_1: u64 = 0x1_0000_0006;
+    let filter = [RETURN_1];
+    // struct io_uring_bpf: what is asked for; the opcode and flags; the length; the address; nothing more.
+    let mut request = [0_u64; 9];
+    request[0] = IO_URING_BPF_CMD_FILTER;
+    request[2] = filter.len() as u64;
+    request[3] = filter.as_ptr() as u64;
+    // SAFETY: The kernel reads the request and the filter, and writes a size back into the request.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            -1,
+            IORING_REGISTER_BPF_FILTER,
+            request.as_mut_ptr(),
+            1,
         )
     };
     result_of(result).map(drop)

@@ -3,10 +3,12 @@
 //! The bounds of trust: attempts to get from a token what it does not stand for, or to get it in the wrong hands. What
 //! each comes to is argued from the rules of a token in one line.
 
+mod contest;
 mod files;
 mod identity;
 mod mounts;
 mod namespaces;
+mod uring;
 
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
@@ -22,6 +24,8 @@ pub fn tests() -> Vec<Trial> {
     trials.extend(identity::tests());
     trials.extend(mounts::tests());
     trials.extend(files::tests());
+    trials.extend(uring::tests());
+    trials.extend(contest::tests());
     trials
 }
 
