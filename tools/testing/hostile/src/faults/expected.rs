@@ -13,7 +13,10 @@ const FALLBACKS: &[(&str, &str)] = &[
     ("debug_object_init", "has objects in its pool"),
     ("allocate_slab", "tries again with the smallest order"),
     ("logfc", "logs that there was no memory for the message"),
-    ("bpf_int_jit_compile", "leaves the program to the interpreter"),
+    (
+        "bpf_int_jit_compile",
+        "leaves the program to the interpreter",
+    ),
     ("LogAttr", "goes without a log: the refusal is what matters"),
 ];
 

@@ -2,6 +2,7 @@
 
 //! Faults, and the system calls that meet them.
 
+use std::fmt;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
@@ -26,6 +27,17 @@ pub enum Fault {
     Descriptors,
     /// The system has as many open files as `fs.file-max` says.
     Files,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("no fault"),
+            Self::Allocation(nth) => write!(f, "allocation {nth} fails"),
+            Self::Descriptors => f.write_str("no descriptor is left (RLIMIT_NOFILE)"),
+            Self::Files => f.write_str("no file is left (fs.file-max)"),
+        }
+    }
 }
 
 /// How the system calls fared.
@@ -65,10 +77,18 @@ impl Injector {
             .expect("each operation lets something meet the fault")
     }
 
-    /// Makes system calls that meet the fault, which are repeated only after those before have failed.
+    /// How often the system calls are made at most.
+    pub fn calls(&self) -> u32 {
+        match self.fault {
+            Fault::Descriptors => first_free_descriptor() + 2,
+            _ => 1,
+        }
+    }
+
+    /// Makes system calls that meet the fault, and again after they have failed for want of a descriptor.
     ///
     /// `calls` does nothing else: it does not allocate memory, for one, as that would be among what fails.
-    pub fn inject<T>(&mut self, calls: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    pub fn inject<T>(&mut self, mut calls: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
         assert_eq!(self.outcome, None, "one part of an operation meets a fault");
         let descriptors = first_free_descriptor();
         let (met, result) = match self.fault {
@@ -85,7 +105,10 @@ impl Injector {
         result
     }
 
-    fn without_files<T>(&self, calls: impl Fn() -> Result<T, Errno>) -> (u32, Result<T, Errno>) {
+    fn without_files<T>(
+        &self,
+        mut calls: impl FnMut() -> Result<T, Errno>,
+    ) -> (u32, Result<T, Errno>) {
         let link = self.file_limit.as_ref();
         let link = link.expect("there is a process that sets fs.file-max");
         link.signal();
@@ -93,7 +116,10 @@ impl Injector {
         let result = calls();
         link.signal();
         link.wait();
-        (u32::from(result.as_ref().err() == Some(&Errno::NFILE)), result)
+        (
+            u32::from(result.as_ref().err() == Some(&Errno::NFILE)),
+            result,
+        )
     }
 }
 
@@ -104,7 +130,7 @@ pub fn lock_memory() {
 
 fn with_failing_allocation<T>(
     nth: u32,
-    calls: impl Fn() -> Result<T, Errno>,
+    mut calls: impl FnMut() -> Result<T, Errno>,
 ) -> (u32, Result<T, Errno>) {
     let fail_nth = FailNth::open();
     lock_memory();
@@ -145,7 +171,7 @@ fn first_free_descriptor() -> u32 {
     free.as_raw_fd() as u32
 }
 
-fn with_few_descriptors<T>(calls: impl Fn() -> Result<T, Errno>) -> (u32, Result<T, Errno>) {
+fn with_few_descriptors<T>(mut calls: impl FnMut() -> Result<T, Errno>) -> (u32, Result<T, Errno>) {
     let before = rustix::process::getrlimit(Resource::Nofile);
     let set = |limit| rustix::process::setrlimit(Resource::Nofile, limit).expect("setrlimit");
     let mut met = 0;

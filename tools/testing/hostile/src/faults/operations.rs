@@ -6,7 +6,6 @@ mod commands;
 mod mounting;
 mod tokens;
 
-use std::cell::RefCell;
 use std::ffi::CStr;
 
 use guest::container::Delegation;
@@ -14,6 +13,7 @@ use guest::container::Instance;
 use guest::context::Context;
 use guest::log;
 use guest::log::Log;
+use guest::process::Link;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -43,8 +43,8 @@ pub enum Makes {
 pub enum By {
     /// The container, with an instance of BPF FS.
     Container(Delegation<'static>, Part<Instance>),
-    /// The container, with a context from which the manager has made a super block.
-    Mounter(Part<Context>),
+    /// The container, with contexts from which the manager makes super blocks.
+    Mounter(Part<Contexts>),
     /// The manager, with a context that the container has opened.
     Manager(Part<Context>),
 }
@@ -60,12 +60,37 @@ impl By {
         Self::Container(delegation, Box::new(part))
     }
 
-    fn mounter(part: impl Fn(&Context, &mut Injector) + 'static) -> Self {
+    fn mounter(part: impl Fn(&Contexts, &mut Injector) + 'static) -> Self {
         Self::Mounter(Box::new(part))
     }
 
     fn manager(part: impl Fn(&Context, &mut Injector) + 'static) -> Self {
         Self::Manager(Box::new(part))
+    }
+}
+
+/// Contexts of BPF FS from which the manager makes super blocks, as the container asks for them.
+pub struct Contexts(Link);
+
+impl Contexts {
+    pub fn of(manager: Link) -> Self {
+        Self(manager)
+    }
+
+    fn next(&self) -> Context {
+        let context = Context::of_bpffs();
+        self.0.signal();
+        self.0.send_fd(&context);
+        self.0.wait();
+        context
+    }
+
+    /// The manager's part, until the container is done.
+    pub fn serve(container: &Link) {
+        while container.wait_or_end() {
+            Context::from(container.recv_fd()).configure([("delegate_cmds", "any")]);
+            container.signal();
+        }
     }
 }
 
@@ -114,10 +139,10 @@ fn inject_logged<T>(
 
 /// Makes the reading of a whole file meet the fault, and gives its text if it was read.
 fn inject_reading(injector: &mut Injector, path: &CStr) -> Option<String> {
-    let buffer = RefCell::new([0; 16384]);
+    let mut buffer = [0; 16384];
     let result = injector.inject(|| {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let (mut buffer, mut end) = (buffer.borrow_mut(), 0);
+        let mut end = 0;
         loop {
             match rustix::io::read(&file, &mut buffer[end..])? {
                 0 => return Ok(end),
@@ -126,5 +151,5 @@ fn inject_reading(injector: &mut Injector, path: &CStr) -> Option<String> {
         }
     });
     let len = result.ok()?;
-    Some(String::from_utf8_lossy(&buffer.borrow()[..len]).into_owned())
+    Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
 }

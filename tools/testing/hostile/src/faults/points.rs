@@ -40,7 +40,10 @@ impl Points {
         // What a run that was stopped has left.
         let _ = fs::remove_dir(INSTANCE);
         let _ = append("kprobe_events", &format!("-:{PROBE}"));
-        append("kprobe_events", &format!("r:{PROBE} {DECIDES} fails=$retval:u8"))?;
+        append(
+            "kprobe_events",
+            &format!("r:{PROBE} {DECIDES} fails=$retval:u8"),
+        )?;
         fs::create_dir(INSTANCE).context(INSTANCE)?;
         let mut pipe = OpenOptions::new();
         pipe.read(true).custom_flags(NONBLOCK);
@@ -48,7 +51,10 @@ impl Points {
         let points = Self(Some(pipe.open(&path).context(path)?));
         for (file, value) in [
             (format!("events/{PROBE}/filter"), "fails == 1"),
-            (format!("events/{PROBE}/trigger"), "stacktrace if fails == 1"),
+            (
+                format!("events/{PROBE}/trigger"),
+                "stacktrace if fails == 1",
+            ),
             (format!("events/{PROBE}/enable"), "1"),
             ("events/bpf_token/bpf_token_create/enable".to_owned(), "1"),
             ("events/bpf_token/bpf_token_free/enable".to_owned(), "1"),
@@ -62,7 +68,9 @@ impl Points {
         let mut pipe = self.0.as_ref().expect("open until it is dropped");
         let mut text = Vec::new();
         match pipe.read_to_end(&mut text) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error).context("trace_pipe"),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                Err(error).context("trace_pipe")
+            }
             _ => Ok(Seen::parse(&String::from_utf8_lossy(&text))),
         }
     }

@@ -24,7 +24,8 @@ use super::Makes;
 use super::Operation;
 
 /// Grants neither BTF nor hash maps nor XDP programs.
-const LITTLE: Delegation<'static> = Delegation::of("map_create:prog_load", "array", "kprobe", "any");
+const LITTLE: Delegation<'static> =
+    Delegation::of("map_create:prog_load", "array", "kprobe", "any");
 
 const NOT_DELEGATED: &str = "the token does not delegate";
 
@@ -102,9 +103,7 @@ type Logged = fn(RawFd, &Log<'_>, &[u8]) -> Result<OwnedFd, Errno>;
 fn refused(name: &'static str, call: Logged) -> Operation {
     let btf = bpf::btf_of_int();
     let part = move |token, injector: &mut Injector| {
-        super::inject_logged(injector, "the token does not delegate", |log| {
-            call(token, log, &btf)
-        });
+        super::inject_logged(injector, NOT_DELEGATED, |log| call(token, log, &btf));
     };
     Operation::refused(name, Errno::PERM, with_token(LITTLE, part))
 }

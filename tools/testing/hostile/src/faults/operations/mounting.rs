@@ -32,7 +32,12 @@ pub fn operations() -> Vec<Operation> {
             }),
         ),
         option("delegate_cmds", |context, injector| {
-            set(context, injector, "delegate_cmds", "map_create:prog_load:btf_load");
+            set(
+                context,
+                injector,
+                "delegate_cmds",
+                "map_create:prog_load:btf_load",
+            );
         }),
         option("delegate_maps", |context, injector| {
             set(context, injector, "delegate_maps", "hash:array:0x80");
@@ -73,16 +78,25 @@ pub fn operations() -> Vec<Operation> {
         Operation::new(
             "fsmount",
             Makes::File,
-            By::mounter(|context, injector| {
-                let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
-                let _ = injector.inject(|| mount::fsmount(context, flags, attributes));
+            By::mounter(|contexts, injector| {
+                // A context from which no mount could be made cannot be used again. The others' descriptors have
+                // high numbers, so as not to be among those that a limit allows.
+                let contexts: Vec<_> = (0..injector.calls())
+                    .map(|_| rustix::io::fcntl_dupfd_cloexec(contexts.next(), HIGH).expect("dup"))
+                    .collect();
+                let mut contexts = contexts.iter();
+                let _ = injector.inject(|| {
+                    let context = contexts.next().expect("one for each call");
+                    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+                    mount::fsmount(context, flags, MountAttrFlags::empty())
+                });
             }),
         ),
         Operation::new(
             "move_mount",
             Makes::Nothing,
-            By::mounter(|context, injector| {
-                let mount = context.mount();
+            By::mounter(|contexts, injector| {
+                let mount = contexts.next().mount();
                 make_directory();
                 let _ = injector.inject(|| {
                     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -130,6 +144,8 @@ fn option(name: &'static str, part: fn(&Context, &mut Injector)) -> Operation {
 fn set(context: &Context, injector: &mut Injector, option: &str, value: &str) {
     let _ = injector.inject(|| context.set(option, value));
 }
+
+const HIGH: i32 = 100;
 
 const DIRECTORY: &std::ffi::CStr = c"/tmp/bpf";
 

@@ -59,15 +59,10 @@ pub fn operations() -> Vec<Operation> {
             Makes::Nothing,
             any(|instance, injector| {
                 let token = instance.token();
-                let info = std::cell::Cell::new([0; 32]);
-                let result = injector.inject(|| {
-                    let mut bytes = [0; 32];
-                    let len = bpf::info_by_fd(&token, &mut bytes)?;
-                    info.set(bytes);
-                    Ok(len)
-                });
+                let mut info = [0; 32];
+                let result = injector.inject(|| bpf::info_by_fd(&token, &mut info));
                 if result.is_ok() {
-                    assert_eq!(info.get(), [0xff; 32], "struct bpf_token_info");
+                    assert_eq!(info, [0xff; 32], "struct bpf_token_info");
                 }
             }),
         ),
@@ -118,7 +113,7 @@ pub fn operations() -> Vec<Operation> {
             "close",
             Makes::Nothing,
             any(|instance, injector| {
-                let token = std::cell::Cell::new(Some(instance.token()));
+                let mut token = Some(instance.token());
                 let _ = injector.inject(|| {
                     drop(token.take());
                     Ok(())

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All faults of one operation, one after the other.
+
+use std::time::Instant;
+
+use guest::kernel::Log;
+use rustix::io::Errno;
+
+use super::attempt::Attempt;
+use super::expected;
+use super::injector::Fault;
+use super::operations::By;
+use super::operations::Makes;
+use super::operations::Operation;
+use super::points::Points;
+use super::report::Row;
+
+/// More allocations than any operation makes.
+const MOST: u32 = 5_000;
+
+pub struct Series<'a> {
+    operation: &'a Operation,
+    points: &'a Points,
+    /// Whether to tell where each fault was met.
+    verbose: bool,
+    log: Log,
+    row: Row,
+}
+
+impl<'a> Series<'a> {
+    pub fn new(index: usize, operation: &'a Operation, points: &'a Points, verbose: bool) -> Self {
+        Self {
+            operation,
+            points,
+            verbose,
+            log: Log::from_now_on(),
+            row: Row::new(index, operation.name),
+        }
+    }
+
+    /// Fails one allocation only.
+    pub fn run_one(mut self, nth: u32) -> Row {
+        let start = Instant::now();
+        if self.allocation(nth) {
+            self.row.allocations = 1;
+        } else {
+            self.fail(
+                Fault::Allocation(nth),
+                "there are not that many allocations",
+            );
+        }
+        self.row.time = start.elapsed();
+        self.row
+    }
+
+    pub fn run(mut self) -> Row {
+        let start = Instant::now();
+        self.attempt(Fault::None);
+        while self.row.allocations < MOST && self.allocation(self.row.allocations + 1) {
+            self.row.allocations += 1;
+        }
+        if self.row.allocations == MOST {
+            self.fail(Fault::Allocation(MOST), "there is no end of allocations");
+        }
+        self.attempt(Fault::Descriptors);
+        // The manager may go beyond fs.file-max.
+        if !matches!(self.operation.by, By::Manager(_)) {
+            self.attempt(Fault::Files);
+        }
+        self.row.time = start.elapsed();
+        self.row
+    }
+
+    /// Tells whether there are that many allocations, and the last of them failed.
+    fn allocation(&mut self, nth: u32) -> bool {
+        let attempt = self.attempt(Fault::Allocation(nth));
+        attempt.is_some_and(|attempt| attempt.outcome.met > 0)
+    }
+
+    fn attempt(&mut self, fault: Fault) -> Option<Attempt> {
+        let attempt = Attempt::make(self.operation, &self.row.comm(fault), fault, self.points);
+        let complaints = self.log.complaints();
+        for complaint in complaints {
+            self.fail(fault, &format!("in the kernel's log: {complaint}"));
+        }
+        match attempt {
+            Ok(attempt) => {
+                self.judge(fault, &attempt);
+                Some(attempt)
+            }
+            Err(error) => {
+                self.fail(fault, &format!("{error:#}"));
+                None
+            }
+        }
+    }
+
+    fn judge(&mut self, fault: Fault, attempt: &Attempt) {
+        let stack = attempt.stack.as_ref();
+        let place = stack.map_or(String::new(), |stack| format!(", in {}", stack.join(" < ")));
+        if self.verbose {
+            let (operation, errno) = (self.operation.name, name(attempt.outcome.errno));
+            println!("{operation}, {fault}: {errno}{place}");
+        }
+        let wrong =
+            self.errno_of(fault, attempt)
+                .and_then(|expected| match attempt.outcome.errno {
+                    errno if errno == expected => Ok(()),
+                    errno => Err(format!("{} and not {}", name(errno), name(expected))),
+                });
+        if let Err(wrong) = wrong {
+            self.fail(fault, &format!("{wrong}{place}"));
+        }
+        for leak in &attempt.leaks {
+            self.row.leaks += 1;
+            self.fail(fault, &format!("leaks: {leak}"));
+        }
+    }
+
+    /// The errno that is right, if the right number of faults was met.
+    fn errno_of(&mut self, fault: Fault, attempt: &Attempt) -> Result<Option<Errno>, String> {
+        let (outcome, makes) = (&attempt.outcome, self.operation.makes);
+        let (must_meet, errno) = match (fault, makes) {
+            (Fault::Allocation(_), _) if outcome.met > 0 => {
+                let stack = attempt.stack.as_ref();
+                let stack = stack.ok_or("the probe did not see where the fault was met")?;
+                (1, expected::errno(stack, self.operation.errno))
+            }
+            (Fault::Descriptors, Makes::Descriptor | Makes::File) => {
+                self.row.descriptors = outcome.met;
+                // With each limit up to the number of the first free descriptor.
+                (outcome.descriptors + 1, self.operation.errno)
+            }
+            (Fault::Files, Makes::File) => {
+                self.row.files = outcome.met;
+                (1, Some(Errno::NFILE))
+            }
+            _ => (0, self.operation.errno),
+        };
+        if outcome.met == must_meet {
+            Ok(errno)
+        } else {
+            Err(format!("met {} faults and not {must_meet}", outcome.met))
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, what: &str) {
+        let again = match fault {
+            Fault::Allocation(nth) => format!(" --nth {nth}"),
+            _ => String::new(),
+        };
+        self.row.failures.push(format!(
+            "{name}, {fault}: {what}\n  again: hostile faults --operation '{name}'{again}",
+            name = self.operation.name
+        ));
+    }
+}
+
+fn name(errno: Option<Errno>) -> String {
+    errno.map_or("success".to_owned(), |errno| errno.to_string())
+}
