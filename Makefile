@@ -4,21 +4,22 @@
 RUNNER := tools/testing/runner
 KERNEL ?= rust
 
-.PHONY: help run test bench kernel vm shell lint clean
+.PHONY: help run test hostile bench kernel vm shell lint clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
 	@echo '  make run     boots a kernel with it; an unprivileged container loads and runs BPF through a token'
 	@echo '  make test    all tests; ends with the line "N passed, N failed"'
+	@echo '  make hostile debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
 	@echo '  make bench   counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint    rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
 	@echo
-	@echo '  make kernel KERNEL=rust|c            builds a kernel; the last line is the path of its image'
-	@echo "  make vm KERNEL=rust|c CMD='...'      boots it, runs CMD as root in the guest, passes its exit status on"
+	@echo '  make kernel KERNEL=rust|c|debug      builds a kernel; the last line is the path of its image'
+	@echo "  make vm KERNEL=... CMD='...'         boots it, runs CMD as root in the guest, passes its exit status on"
 	@echo "          [DIR=...]                    a directory to share with the guest, at its own path"
 	@echo "          [CPUS=2] [MEMORY=2G] [TIMEOUT=900] [ACCEL=kvm|tcg] [QEMU_OPTS='...'] [KERNEL_ARGS='...']"
-	@echo '  make shell [KERNEL=rust|c]           an interactive guest'
+	@echo '  make shell [KERNEL=...]              an interactive guest'
 	@echo '  make clean                           removes what was built (BUILD)'
 	@echo
 	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
@@ -29,6 +30,9 @@ run:
 
 test:
 	@$(RUNNER)/test.sh
+
+hostile:
+	@$(RUNNER)/hostile.sh
 
 bench:
 	@$(RUNNER)/bench.sh
@@ -49,5 +53,5 @@ lint:
 clean:
 	@$(RUNNER)/clean.sh
 
-export BUILD BOOTS CHECK LINUX_SRC
+export BUILD BOOTS CHECK LINUX_SRC SEED STRESS STRINGS CALLS
 export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS

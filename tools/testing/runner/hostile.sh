@@ -1,31 +1,69 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The token under hostile conditions: all suites, faults and stress in the debug kernel; large numbers; C against Rust.
-# Ends with the line "N passed, N failed"; exits with 0 only if all ran and passed.
-#   SEED             of what is random; by default a new one, which is printed
-#   STRINGS, CALLS   that fuzz.sh compares the two kernels by
-#   SECONDS_OF_STRESS   (60)
+# The token under hostile conditions: all suites, faults and stress in the debug kernel; large numbers, and C against
+# Rust, in the others. Ends with the line "N passed, N failed"; exits with 0 only if all ran and passed.
+#   STRESS   how many seconds of it (60)
+#   SEED, STRINGS, CALLS   as fuzz.sh has them
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
 need_root "make hostile"
 [[ ${STRESS:=60} =~ ^[1-9][0-9]*$ ]] || die "STRESS=$STRESS is not a number of seconds; it is 1 or more."
 
-for kernel in debug rust c; do
+for kernel in rust c debug; do
 	"$RUNNER/kernel.sh" "$kernel" >/dev/null
 done
 build_suites
 
-# debug LOG COMMAND: in the debug kernel; whatever of the command's memory nothing points at any more is a leak.
+# debug LOG COMMAND: in the debug kernel; memory that was lost meanwhile is a failure too.
 debug() {
-	MEMORY=3G TIMEOUT=1800 guest debug "$1" "status=0; ($2) || status=\$?; $bin/hostile leaks && exit \$status"
+	MEMORY=3G TIMEOUT=${TIMEOUT:-1800} guest debug "$1" "status=0; ($2) || status=\$?; $bin/hostile leaks && exit \$status"
 }
 one_lane() {
 	debug "$LOGS/hostile-guest.log" "$bin/guest"
 	debug "$LOGS/hostile-kunit.log" "$kunit_suites"
+	debug "$LOGS/hostile-upstream.log" "$upstream_suite"
 }
 other_lane() {
-	debug "$LOGS/hostile-upstream.log" "$upstream_suite"
-	debug "$LOGS/hostile-bpftoken.log" "$bin/bpftoken-tests"
 	debug "$LOGS/hostile-faults.log" "$bin/hostile faults"
+	debug "$LOGS/hostile-bpftoken.log" "$bin/bpftoken-tests"
 }
+guests() {
+	other_lane &
+	local other=$!
+	one_lane
+	wait "$other"
+}
+stress() { CPUS=4 debug "$LOGS/hostile-stress.log" "$bin/hostile stress --seconds $STRESS ${SEED:+--seed $SEED}"; }
+scale() {
+	CPUS=1 MEMORY=4G ACCEL=tcg QEMU_OPTS='-icount shift=0,sleep=off' guest rust "$LOGS/hostile-scale.log" "$bin/hostile scale"
+}
+fuzz() {
+	local status=0
+	"$RUNNER/fuzz.sh" || status=$?
+	echo "$status" >"$LOGS/hostile-fuzz.log.status"
+}
+
+# program NAME LOG LINES: one that prints a table and fails as a whole; the last LINES of it are shown.
+program() {
+	local ok=0
+	[ "$(cat "$2.status")" != 0 ] || ok=1
+	tail -n "$3" "$2" | sed 's/^/  | /' >&2
+	record "$1" "$ok" "$((1 - ok))" "$2"
+}
+
+rm -f "$LOGS"/hostile-*.log "$LOGS"/hostile-*.status
+step "the suites and faults in the debug kernel, two guests at a time" "$LOGS/guests.log" guests
+step "stress in the debug kernel" "$LOGS/guests.log" stress
+step "ten thousand mounts and a hundred thousand tokens" "$LOGS/guests.log" scale
+step "C against Rust" "$LOGS/hostile-fuzz.log" fuzz
+
+libtest "our tests, debug kernel" "$LOGS/hostile-guest.log"
+kunit "KUnit, debug kernel" "$LOGS/hostile-kunit.log"
+upstream "upstream's prog_tests/token.c, debug kernel" "$LOGS/hostile-upstream.log"
+libtest "library and bpftoken, debug kernel" "$LOGS/hostile-bpftoken.log"
+program "faults, debug kernel" "$LOGS/hostile-faults.log" 30
+program "stress, debug kernel" "$LOGS/hostile-stress.log" 30
+program "scale, Rust kernel" "$LOGS/hostile-scale.log" 6
+program "C against Rust" "$LOGS/hostile-fuzz.log" 20
+total || exit 1

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # selftests.sh TREE OUT: builds upstream's test_progs with prog_tests/token.c, unmodified, for the kernel that was built
-# in TREE/build. Runs inside the toolchain root. The last line is the directory to run ./test_progs -t token in.
+# in TREE/build; and in OUT, tools/testing/libbpf/reasons with the libbpf that comes of it. Runs inside the toolchain
+# root. The last line is the directory to run ./test_progs -t token in.
 #
 # Nothing is written to TREE: OUT/tree looks like it from below tools/testing/selftests/bpf, which is a copy with this
 # one test and the BPF programs it includes, and everything else in it are links.
@@ -52,4 +53,14 @@ make -s -C "$out/tree/$bpf" -j"${JOBS:-$(nproc)}" test_progs VMLINUX_BTF="$out/v
 	echo "selftests.sh: test_progs was built without prog_tests/token.c; see the compiler's errors above" >&2
 	exit 1
 }
+
+# What BPF programs and users of libbpf include: its headers, and the bpf.h of the tree.
+built=$out/tree/$bpf/tools
+testing=$(cd "$(dirname "$0")/.." && pwd)
+cc -O2 -Wall -Werror -I "$built/include" -I "$tree/tools/include/uapi" -o "$out/reasons" \
+	"$testing/libbpf/reasons.c" "$built/build/libbpf/libbpf.a" -lelf -lz
+for object in packets exec; do
+	clang -target bpf -mcpu=v3 -O2 -g -I "$built/include" -I "$tree/tools/include/uapi" \
+		-I "/usr/include/$(uname -m)-linux-gnu" -c "$testing/demo/bpf/$object.bpf.c" -o "$out/$object.bpf.o"
+done
 echo "$out/tree/$bpf"

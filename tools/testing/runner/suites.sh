@@ -13,6 +13,7 @@ build_suites() {
 	test_progs=$(tail -n 1 "$LOGS/selftests.log")
 	# shellcheck disable=SC2016 # expanded in the guest
 	kunit_suites='for suite in /sys/kernel/debug/kunit/bpf_token_*; do echo 1 >$suite/run; cat $suite/results; done'
+	libbpf_suite="$RUNNER/../libbpf/reasons.sh $bin/bpftoken $BUILD/selftests"
 	upstream_suite="mount -t bpf bpf /sys/fs/bpf; echo 0 >/proc/sys/kernel/unprivileged_bpf_disabled; cd $test_progs && ./test_progs -t token"
 }
 

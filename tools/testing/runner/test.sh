@@ -28,6 +28,7 @@ one_lane() {
 other_lane() {
 	guest rust "$LOGS/test-bpftoken-rust.log" "$bin/bpftoken-tests"
 	guest rust "$LOGS/test-upstream.log" "$upstream_suite"
+	guest rust "$LOGS/test-libbpf.log" "$libbpf_suite"
 	guest rust "$LOGS/test-kunit.log" "$kunit_suites"
 	guest c "$LOGS/test-defects-c.log" "$bin/guest --expect-defects"
 }
@@ -46,6 +47,7 @@ libtest "our tests, C kernel" "$LOGS/test-guest-c.log"
 libtest "the defects of C, seen on the C kernel" "$LOGS/test-defects-c.log"
 kunit "KUnit, Rust kernel" "$LOGS/test-kunit.log"
 upstream "upstream's prog_tests/token.c, Rust kernel" "$LOGS/test-upstream.log"
+kunit "reasons told by the tree's libbpf, Rust kernel" "$LOGS/test-libbpf.log"
 libtest "library and bpftoken, without a guest" "$LOGS/test-unit.log"
 libtest "library and bpftoken, Rust kernel" "$LOGS/test-bpftoken-rust.log"
 libtest "library and bpftoken, C kernel" "$LOGS/test-bpftoken-c.log"

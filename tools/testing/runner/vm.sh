@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# vm.sh [rust|c]: boots that kernel under QEMU and runs CMD in it as root; without CMD, an interactive shell.
+# vm.sh [rust|c|debug]: boots that kernel under QEMU and runs CMD in it as root; without CMD, an interactive shell.
 # The guest's root is the toolchain root, read-only with a layer in memory over it: what a guest writes is gone with
 # it, but for DIR, which it shares with the host.
 #   CMD           the command; its output and exit status are passed on

@@ -96,6 +96,13 @@ impl<'a> Command<'a> {
         command
     }
 
+    /// The same with a flag that it does not have.
+    pub fn btf_get_fd_by_id_malformed() -> Self {
+        let mut command = Self::btf_get_fd_by_id(None);
+        command.attr.__bindgen_anon_6.open_flags = 1;
+        command
+    }
+
     /// `BPF_OBJ_GET_INFO_BY_FD` of a token.
     pub fn token_info(token: BorrowedFd<'a>, info: &'a mut [u64; 4]) -> Self {
         let mut command = Self::new(sys::BPF_OBJ_GET_INFO_BY_FD);
@@ -141,12 +148,25 @@ pub fn fd(returned: i64) -> OwnedFd {
 ///
 /// If it was not.
 pub fn refused(returned: i64) {
+    failed(returned, libc::EPERM);
+}
+
+/// Checks that a command failed with `EINVAL`.
+///
+/// # Panics
+///
+/// If it did not.
+pub fn invalid(returned: i64) {
+    failed(returned, libc::EINVAL);
+}
+
+fn failed(returned: i64, errno: i32) {
     let error = std::io::Error::last_os_error();
     assert!(
         returned == -1,
         "bpf(2) succeeded and should have been refused"
     );
-    assert_eq!(error.raw_os_error(), Some(libc::EPERM), "bpf(2): {error}");
+    assert_eq!(error.raw_os_error(), Some(errno), "bpf(2): {error}");
 }
 
 fn token_fields(token: Option<BorrowedFd<'_>>) -> (u32, i32) {

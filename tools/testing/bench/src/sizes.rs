@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::report::thousands;
 
 /// The functions whose sizes are shown, in both languages under the same name.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 18] = [
     "bpf_token_capable",
     "bpf_token_inc",
     "bpf_token_put",
@@ -23,6 +23,11 @@ const FUNCTIONS: [&str; 13] = [
     "bpf_token_allow_cmd",
     "bpf_token_allow_map_type",
     "bpf_token_allow_prog_type",
+    "bpf_admit_map_create",
+    "bpf_admit_prog_load",
+    "bpf_admit_btf_load",
+    "bpf_admit_btf_get_fd_by_id",
+    "__sys_bpf",
     "bpf_parse_param",
     "bpf_show_options",
     "map_create",

@@ -106,6 +106,24 @@ pub fn refused(bench: &Bench, token: BorrowedFd<'_>) -> Result<()> {
     count("token step of a refused map create", step, 1.0)
 }
 
+/// What `bpf_token_get_from_fd` costs when the descriptor is one of something else: what the command costs above one
+/// that is refused for its flags, just before.
+pub fn taken_from_descriptor(bench: &Bench, other: BorrowedFd<'_>) -> Result<()> {
+    let invalid = |mut command: Command<'_>| {
+        bench.median(ITERATIONS, |timer| {
+            bpf::invalid(timer.time(|| command.run()));
+            1
+        })
+    };
+    let before = invalid(Command::btf_get_fd_by_id_malformed());
+    let after = invalid(Command::btf_get_fd_by_id(Some(other)));
+    count(
+        "token taken from a descriptor that is none",
+        after - before,
+        1.0,
+    )
+}
+
 fn each(
     bench: &Bench,
     how: &str,

@@ -32,6 +32,12 @@ pub struct Leak {
 }
 
 impl Kmemleak {
+    /// Whether the running kernel has it.
+    pub fn exists() -> Result<bool> {
+        mount_debugfs()?;
+        Ok(Path::new(FILE).exists())
+    }
+
     /// Tells what was lost before, and forgets it.
     pub fn from_now_on() -> Result<(Self, Vec<Leak>)> {
         mount_debugfs()?;
@@ -54,6 +60,16 @@ impl Kmemleak {
         let text = fs::read(FILE).context(FILE)?;
         Ok(Leak::parse(&String::from_utf8_lossy(&text)))
     }
+}
+
+/// Fails if memory was lost since the kernel booted, or since the last call; the name of the task tells the test.
+pub fn none_lost() -> Result<()> {
+    let (_, lost) = Kmemleak::from_now_on()?;
+    for leak in &lost {
+        println!("lost by {}: {}", leak.comm, leak.report);
+    }
+    ensure!(lost.is_empty(), "{} blocks of memory were lost", lost.len());
+    Ok(())
 }
 
 /// Fails if the detector has switched itself off, for want of memory of its own.

@@ -4,8 +4,13 @@
 //!
 //! Runs as root inside a guest.
 
+mod baseline;
+mod counts;
 mod faults;
+mod kmemleak;
+mod probes;
 mod scale;
+mod shared;
 mod stress;
 
 use anyhow::ensure;
@@ -23,7 +28,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Condition {
     /// Fail every allocation of every operation once
-    Faults,
+    Faults(faults::Arguments),
+    /// Look for memory that was lost since the kernel booted
+    Leaks,
     /// Ten thousand delegated mounts and a hundred thousand tokens
     Scale,
     /// Threads and processes that use tokens, pass them on, and kill each other
@@ -31,6 +38,9 @@ enum Condition {
         /// How long
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// Makes the same random choices again
+        #[arg(long)]
+        seed: Option<u64>,
     },
 }
 
@@ -41,8 +51,9 @@ fn main() -> Result<()> {
         "needs root in the initial user namespace of a guest"
     );
     match arguments.condition {
-        Condition::Faults => faults::run(),
+        Condition::Faults(arguments) => faults::run(&arguments),
+        Condition::Leaks => kmemleak::none_lost(),
         Condition::Scale => scale::run(),
-        Condition::Stress { seconds } => stress::run(seconds),
+        Condition::Stress { seconds, seed } => stress::run(seconds, seed),
     }
 }
