@@ -14,6 +14,7 @@ mod world;
 
 use std::process::ExitCode;
 
+use guest::kernel;
 use libtest_mimic::Arguments;
 use libtest_mimic::Trial;
 
@@ -23,7 +24,7 @@ use crate::world::World;
 type Test = fn(&World) -> anyhow::Result<()>;
 
 fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || {
+    guest::trial::trial(name, move || {
         let world = World::get().map_err(|error| format!("{error:#}"))?;
         test(world).map_err(|error| format!("{error:#}").into())
     })
@@ -32,6 +33,13 @@ fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'stati
 fn main() -> ExitCode {
     if let Some(code) = world::role() {
         return code;
+    }
+    if let Err(failed) =
+        kernel::forbid_module_requests().and_then(|()| kernel::admit_all_messages())
+    {
+        let reason = failed.message().unwrap_or("failed");
+        eprintln!("bpftoken-tests: {reason}: this needs root in a guest");
+        return ExitCode::FAILURE;
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
