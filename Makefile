@@ -9,11 +9,11 @@ KERNEL ?= rust
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
-	@echo '  make run     boots a kernel with it; an unprivileged container loads and runs BPF through a token'
-	@echo '  make test    all tests; ends with the line "N passed, N failed"'
-	@echo '  make hostile debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
-	@echo '  make bench   counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
-	@echo '  make lint    rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
+	@echo '  make run      boots a kernel with it; an unprivileged container loads and runs BPF through a token'
+	@echo '  make test     all tests; ends with the line "N passed, N failed"'
+	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
+	@echo '  make bench    counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
+	@echo '  make lint     rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
 	@echo
 	@echo '  make kernel KERNEL=rust|c|debug      builds a kernel; the last line is the path of its image'
 	@echo "  make vm KERNEL=... CMD='...'         boots it, runs CMD as root in the guest, passes its exit status on"
