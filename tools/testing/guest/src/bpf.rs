@@ -111,6 +111,23 @@ pub fn map_create_logged(
     sys::bpf_fd_with_log(Command::MapCreate, &mut attr, log)
 }
 
+/// Creates an array of one value of the type `value` of `btf`, whose `int` is its first type.
+pub fn typed_array_create_logged(
+    btf: &OwnedFd,
+    value: u32,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    let (map_flags, map_token_fd) = token_arguments(token);
+    let mut attr = MapCreateAttr {
+        btf_fd: btf.as_raw_fd() as u32,
+        btf_key_type_id: 1,
+        btf_value_type_id: value,
+        ..map_create_attr(MapType::Array, map_flags, map_token_fd)
+    };
+    sys::bpf_fd_with_log(Command::MapCreate, &mut attr, log)
+}
+
 pub(crate) fn map_create_attr(
     map_type: MapType,
     map_flags: u32,
@@ -175,6 +192,7 @@ pub enum ProgType {
     Kprobe = 2,
     SchedCls = 3,
     Xdp = 6,
+    CgroupSkb = 8,
     StructOps = 27,
     Ext = 28,
     Lsm = 29,
@@ -259,6 +277,28 @@ pub fn attach(prog: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 #[repr(C)]
+struct ProgAttachAttr {
+    target_fd: i32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+}
+
+// SAFETY: Integers without padding, no address.
+unsafe impl Attr for ProgAttachAttr {}
+
+/// `BPF_PROG_ATTACH`.
+pub fn prog_attach(target: RawFd, prog: &OwnedFd, attach_type: AttachType) -> Result<(), Errno> {
+    let mut attr = ProgAttachAttr {
+        target_fd: target,
+        attach_bpf_fd: prog.as_raw_fd() as u32,
+        attach_type: attach_type as u32,
+        attach_flags: 0,
+    };
+    sys::bpf(Command::ProgAttach, &mut attr)
+}
+
+#[repr(C)]
 #[derive(Default)]
 struct BtfLoadAttr {
     btf: u64,
@@ -308,15 +348,32 @@ fn btf_load_attr(btf: &[u8], token: Option<RawFd>) -> BtfLoadAttr {
     }
 }
 
-/// BTF of one type, `int`.
-pub fn btf_of_int() -> Vec<u8> {
-    const MAGIC_AND_VERSION: u32 = 0x1_eb9f;
-    const HEADER_LEN: u32 = 24;
+const BTF_INT: [u32; 4] = {
     const KIND_INT: u32 = 1 << 24;
     const SIGNED_32_BITS: u32 = (1 << 24) | 32;
-    let strings = b"\0int\0";
-    let types = [1, KIND_INT, 4, SIGNED_32_BITS];
-    let types_len = size_of_val(&types) as u32;
+    [1, KIND_INT, 4, SIGNED_32_BITS]
+};
+
+/// BTF of one type, `int`.
+pub fn btf_of_int() -> Vec<u8> {
+    btf(&BTF_INT, b"\0int\0")
+}
+
+/// BTF of `int`, `struct bpf_spin_lock { int val; }` and `struct value { struct bpf_spin_lock lock; }`, in this order.
+pub fn btf_of_spin_lock() -> Vec<u8> {
+    const STRUCT_OF_ONE: u32 = (4 << 24) | 1;
+    let structs = [
+        [5, STRUCT_OF_ONE, 4, 19, 1, 0],
+        [28, STRUCT_OF_ONE, 4, 23, 2, 0],
+    ];
+    let types = [&BTF_INT, structs.as_flattened()].concat();
+    btf(&types, b"\0int\0bpf_spin_lock\0val\0lock\0value\0")
+}
+
+fn btf(types: &[u32], strings: &[u8]) -> Vec<u8> {
+    const MAGIC_AND_VERSION: u32 = 0x1_eb9f;
+    const HEADER_LEN: u32 = 24;
+    let types_len = size_of_val(types) as u32;
     let header = [
         MAGIC_AND_VERSION,
         HEADER_LEN,
@@ -325,8 +382,12 @@ pub fn btf_of_int() -> Vec<u8> {
         types_len,
         strings.len() as u32,
     ];
-    let words = header.into_iter().chain(types).flat_map(u32::to_ne_bytes);
-    words.chain(*strings).collect()
+    let words = header
+        .iter()
+        .chain(types)
+        .copied()
+        .flat_map(u32::to_ne_bytes);
+    words.chain(strings.iter().copied()).collect()
 }
 
 #[repr(C)]

@@ -23,6 +23,7 @@ pub enum Command {
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
+    ProgAttach = 8,
     ProgGetNextId = 11,
     MapGetNextId = 12,
     ObjGetInfoByFd = 15,

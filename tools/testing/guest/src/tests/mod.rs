@@ -11,6 +11,7 @@ mod defects;
 mod display;
 mod events;
 mod inspection;
+mod later;
 mod leak;
 mod logs;
 mod matrix;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Trial> {
     trials.extend(usage::tests());
     trials.extend(matrix::tests());
     trials.extend(logs::tests());
+    trials.extend(later::tests());
     trials.extend(events::tests());
     trials.extend(security::tests());
     trials.extend(inspection::tests());
