@@ -30,7 +30,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// With kprobes on what begins and ends in the meantime, if that may take the time they take.
+    /// Comes last of what stays until the check: that counts too. With kprobes on what begins and ends in the meantime, if that may take the time they take.
     pub fn take(probing: bool) -> Result<Self> {
         let probes = probing.then(Probes::start).transpose()?;
         let kmemleak = if Kmemleak::exists()? {
@@ -38,6 +38,7 @@ impl Baseline {
         } else {
             None
         };
+        let log = Log::from_now_on();
         // What is cached for the files that are read below is there from now on.
         drop_caches()?;
         Counts::now()?;
@@ -48,13 +49,21 @@ impl Baseline {
             mounts: mounts()?,
             probes,
             kmemleak,
-            log: Log::from_now_on(),
+            log,
         })
     }
 
     /// Waits until everything is back, prints what was looked at, and fails if something is left.
     pub fn check(mut self) -> Result<()> {
-        let mut left = self.settle()?;
+        let beyond = self.settle()?;
+        let mut left: Vec<_> = beyond
+            .into_iter()
+            .map(|(kind, more)| format!("{kind}: {more} more than before"))
+            .collect();
+        println!("before: {}\nafter: {}", self.counts, Counts::now()?);
+        for Life { kind, made, ended } in self.lives()? {
+            println!("{kind}: {made} made, {ended} ended");
+        }
         if mounts()? != self.mounts {
             left.push("the mounts of the initial namespace are not what they were".to_owned());
         }
@@ -71,28 +80,18 @@ impl Baseline {
         Ok(())
     }
 
-    /// Waits for the counts, and tells those that are not back.
-    fn settle(&self) -> Result<Vec<String>> {
+    /// Waits until there is no more of anything than before, and tells what there still is more of.
+    pub fn settle(&self) -> Result<Vec<(&'static str, u64)>> {
         let start = Instant::now();
         loop {
             drop_caches()?;
-            let (counts, lives) = (Counts::now()?, self.lives()?);
-            let mut left: Vec<_> = counts
-                .beyond(&self.counts)
-                .into_iter()
-                .map(|(kind, more)| format!("{kind}: {more} more than before"))
-                .collect();
-            let alive = lives.iter().filter(|life| life.made != life.ended);
-            left.extend(alive.map(|life| {
-                let Life { kind, made, ended } = life;
-                format!("{kind}: {made} made, {ended} ended")
-            }));
-            if left.is_empty() || start.elapsed() > PATIENCE {
-                let seconds = start.elapsed().as_secs_f64();
-                println!("\nwhat there is, {seconds:.1} s later: {counts}");
-                for Life { kind, made, ended } in lives {
-                    println!("{kind}: {made} made, {ended} ended");
+            let mut left = Counts::now()?.beyond(&self.counts);
+            for Life { kind, made, ended } in self.lives()? {
+                if made != ended {
+                    left.push((kind, made.abs_diff(ended)));
                 }
+            }
+            if left.is_empty() || start.elapsed() > PATIENCE {
                 return Ok(left);
             }
             thread::sleep(Duration::from_millis(200));

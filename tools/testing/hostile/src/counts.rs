@@ -2,6 +2,7 @@
 
 //! What the kernel holds, to be compared with what it held before.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -61,6 +62,13 @@ impl Counts {
             }
             thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.0.iter().map(|(kind, count)| format!("{count} {kind}"));
+        f.write_str(&counts.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -27,11 +27,7 @@ const LIVES: [(&str, &str, &str); 2] = [
         "security_bpf_token_create",
         "security_bpf_token_free",
     ),
-    (
-        "super blocks of BPF FS",
-        "bpf_fill_super",
-        "bpf_kill_super",
-    ),
+    ("super blocks of BPF FS", "bpf_fill_super", "bpf_kill_super"),
 ];
 
 /// The probes, until they are dropped.
@@ -94,13 +90,6 @@ impl Probes {
 impl Drop for Probes {
     fn drop(&mut self) {
         remove();
-    }
-}
-
-impl Life {
-    /// How many there are.
-    pub fn left(&self) -> u64 {
-        self.made.saturating_sub(self.ended)
     }
 }
 

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The first process of a container, which keeps workers running.
+
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use std::time::Instant;
+
+use fastrand::Rng;
+use guest::container;
+use rustix::process::Pid;
+
+use super::board::Board;
+use super::board::WORKERS;
+use super::processes;
+use super::worker;
+use super::worker::Worker;
+
+/// How long a container and a worker go on, if they are not killed.
+const CONTAINER: Duration = Duration::from_secs(8);
+const WORKER: Duration = Duration::from_secs(3);
+
+/// Runs workers, each in a process of its own, and a new one for each that ends.
+pub fn run(
+    board: &Board,
+    container: usize,
+    manager: BorrowedFd<'_>,
+    sockets: &[(OwnedFd, OwnedFd)],
+    mut rng: Rng,
+) {
+    container::mount_tmpfs();
+    let end = Instant::now() + CONTAINER;
+    let mut workers: [Option<Pid>; WORKERS] = [None; WORKERS];
+    loop {
+        if !board.stopped() && Instant::now() < end {
+            for (index, worker) in workers.iter_mut().enumerate() {
+                if worker.is_none() {
+                    let rng = rng.fork();
+                    let end = Instant::now() + WORKER.mul_f64(rng.clone().f64());
+                    let pid = processes::spawn(|| {
+                        worker::run(&Worker::new(board, manager, sockets, end), rng);
+                    });
+                    board.add_target(container, 1 + index, pid);
+                    *worker = Some(pid);
+                }
+            }
+        }
+        let Some(ended) = processes::wait(board) else {
+            return;
+        };
+        for worker in &mut workers {
+            if *worker == Some(ended) {
+                *worker = None;
+            }
+        }
+    }
+}
