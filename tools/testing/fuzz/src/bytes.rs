@@ -43,7 +43,11 @@ pub mod hex {
     use super::*;
 
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digit = |digit: u8| char::from_digit(digit.into(), 16).expect("a hexadecimal digit");
+        let digits = bytes
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+        let text: String = digits.collect();
         serializer.serialize_str(&text)
     }
 
@@ -51,7 +55,7 @@ pub mod hex {
         let text = String::deserialize(deserializer)?;
         let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
         let byte = |pair: &[u8]| match pair {
-            [high, low] => Some(digit(high)? << 4 | digit(low)?),
+            [high, low] => Some((digit(high)? << 4) | digit(low)?),
             _ => None,
         };
         text.as_bytes()

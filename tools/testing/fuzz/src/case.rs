@@ -112,6 +112,41 @@ pub struct Reopen {
     pub flags: u32,
 }
 
+impl Call {
+    /// A word of the attributes.
+    pub fn word(&self, offset: usize) -> u32 {
+        Attr::of(&self.attr, self.size).u32(offset)
+    }
+}
+
+/// Attributes as the kernel has them: as many bytes as were given, then zeros.
+pub struct Attr<'a>(&'a [u8]);
+
+impl<'a> Attr<'a> {
+    pub fn of(bytes: &'a [u8], size: u32) -> Self {
+        Self(&bytes[..bytes.len().min(size as usize)])
+    }
+
+    pub fn u32(&self, offset: usize) -> u32 {
+        self.number(offset, 4) as u32
+    }
+
+    pub fn u64(&self, offset: usize) -> u64 {
+        self.number(offset, 8)
+    }
+
+    fn number(&self, offset: usize, size: usize) -> u64 {
+        let bytes = (offset..offset + size).rev().map(|at| self.0.get(at));
+        bytes.fold(0, |number, byte| {
+            (number << 8) | u64::from(byte.copied().unwrap_or(0))
+        })
+    }
+
+    pub fn is_zero_from(&self, offset: usize) -> bool {
+        self.0.iter().skip(offset).all(|byte| *byte == 0)
+    }
+}
+
 /// An errno, or 0.
 pub type Errno = i32;
 
@@ -221,8 +256,13 @@ impl Cases {
     }
 }
 
-/// What a guest saw, in the order of its cases as far as it got, and how it ended.
-pub fn read_sights(path: &Path) -> Result<(Vec<(usize, Saw)>, Option<(u64, u64)>)> {
+/// What a guest saw, in the order of its cases as far as it got, and how it ended, if it did.
+pub struct Sights {
+    pub sights: Vec<(usize, Saw)>,
+    pub end: Option<(u64, u64)>,
+}
+
+pub fn read_sights(path: &Path) -> Result<Sights> {
     let mut sights = Vec::new();
     let mut end = None;
     for line in lines(path)? {
@@ -236,7 +276,7 @@ pub fn read_sights(path: &Path) -> Result<(Vec<(usize, Saw)>, Option<(u64, u64)>
         }
     }
     sights.sort_by_key(|(index, _)| *index);
-    Ok((sights, end))
+    Ok(Sights { sights, end })
 }
 
 fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String>> + use<'_>> {

@@ -10,7 +10,6 @@ use crate::case::Setting;
 use crate::case::Value;
 use crate::names::Enumerators;
 use crate::names::Names;
-use crate::names::CMDS;
 use crate::names::KINDS;
 use crate::rules::Rule;
 use crate::rules::Rules;
@@ -100,9 +99,7 @@ pub fn data(names: &Names, data: &[u8], rules: Rules) -> Option<(Expected, [u64;
 
 /// Which of the four options a key is.
 pub fn kind_of(key: &[u8]) -> Option<usize> {
-    KINDS
-        .iter()
-        .position(|kind| kind.option.as_bytes() == key)
+    KINDS.iter().position(|kind| kind.option.as_bytes() == key)
 }
 
 fn set(
@@ -116,10 +113,7 @@ fn set(
     let refused = |errno: Errno, start: String, accepted| {
         let start = format!("bpf: {}: {start}", KINDS[kind].option);
         let reason = Reason { start, accepted };
-        Expected::Refused(
-            errno.raw_os_error(),
-            rules.has(Rule::D4).then_some(reason),
-        )
+        Expected::Refused(errno.raw_os_error(), rules.has(Rule::D4).then_some(reason))
     };
     match parse(&names[kind], kind, value, rules) {
         Err(Malformed { errno, what }) => refused(errno, what, Some(kind)),
@@ -135,12 +129,13 @@ fn set(
     }
 }
 
-struct Malformed {
+#[derive(Debug)]
+pub struct Malformed {
     errno: Errno,
     what: String,
 }
 
-fn parse(
+pub fn parse(
     names: &Enumerators,
     kind: usize,
     value: &[u8],
@@ -202,7 +197,7 @@ fn number(item: &[u8]) -> Result<u64, Errno> {
         Some(b'0') => (8, item),
         _ => (10, item),
     };
-    let is_digit = |byte: &&u8| char::from(**byte).to_digit(base).is_some();
+    let is_digit = |byte: &&u8| char::from(**byte).is_digit(base);
     let count = digits.iter().take_while(is_digit).count();
     let (digits, rest) = digits.split_at(count);
     if digits.is_empty() {
@@ -219,6 +214,7 @@ fn number(item: &[u8]) -> Result<u64, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::CMDS;
 
     fn names() -> Names {
         let cmds = Enumerators {

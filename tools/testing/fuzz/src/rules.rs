@@ -52,7 +52,7 @@ impl Rules {
     /// What the Rust kernel does, if `without` were not among the differences.
     pub fn all_but(without: &[Rule]) -> Self {
         let rules = ALL.into_iter().filter(|rule| !without.contains(rule));
-        Self(rules.fold(0, |rules, rule| rules | 1 << rule as u8))
+        Self(rules.fold(0, |rules, rule| rules | (1 << rule as u8)))
     }
 
     pub fn has(self, rule: Rule) -> bool {

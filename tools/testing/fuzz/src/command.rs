@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which calls are refused for their token's sake, or for want of one: rules 3, 5 and 6 of the design, as far as the
+//! attributes that are made here go.
+
+use rustix::io::Errno;
+
+use crate::case::Attr;
+use crate::case::Call;
+use crate::case::Caller;
+use crate::case::Command;
+use crate::layout::field;
+use crate::layout::Descriptor;
+use crate::layout::ATTR_SIZE;
+use crate::layout::BPF_F_TOKEN_FD;
+use crate::layout::PAGE;
+use crate::names::Names;
+use crate::names::ATTACHS;
+use crate::names::CMDS;
+use crate::names::MAPS;
+use crate::names::PROGS;
+use crate::options;
+use crate::rules::Rules;
+
+/// A refusal that Rust gives a reason for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub errno: Errno,
+    pub reason: String,
+    /// Whether C has a line of its own for it.
+    pub has_line: bool,
+}
+
+const SYS_ADMIN: Cap = Cap(8, "CAP_SYS_ADMIN");
+const NET_ADMIN: Cap = Cap(4, "CAP_NET_ADMIN");
+const PERFMON: Cap = Cap(2, "CAP_PERFMON");
+const BPF: Cap = Cap(1, "CAP_BPF");
+
+/// A capability: its bit in [`Caller`], and its name.
+#[derive(Clone, Copy)]
+struct Cap(u8, &'static str);
+
+impl Caller {
+    /// `capable()`.
+    fn capable(self, cap: Cap) -> bool {
+        self.outside && self.caps & cap.0 != 0
+    }
+
+    /// `ns_capable()` in the user namespace of the container. Root outside of it has made it, so it may do all there.
+    fn capable_inside(self, cap: Cap) -> bool {
+        self.outside || self.caps & cap.0 != 0
+    }
+
+    fn capable_by(self, token: bool, cap: Cap) -> bool {
+        let capable = |cap| {
+            if token {
+                self.capable_inside(cap)
+            } else {
+                self.capable(cap)
+            }
+        };
+        capable(cap) || capable(SYS_ADMIN)
+    }
+}
+
+/// Whether the attributes of any command, and the common ones, are taken at all.
+fn well_formed(call: &Call) -> bool {
+    let is_taken = |bytes: &[u8], size: u32, known: usize| {
+        size as usize <= PAGE && Attr::of(bytes, size).is_zero_from(known)
+    };
+    let common = call.common.as_ref();
+    is_taken(&call.attr, call.size, ATTR_SIZE)
+        && common.is_none_or(|common| is_taken(&common.attr, common.size, field::COMMON_END))
+        && Attr::of(&call.attr, call.size).is_zero_from(call.command.end())
+}
+
+/// What is said of a call that is refused for the sake of its token, if it is.
+pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
+    if !well_formed(call) {
+        return None;
+    }
+    let attr = Attr::of(&call.attr, call.size);
+    let request = Request::of(call.command, &attr);
+    match call.command {
+        Command::ObjGetInfoByFd => return None,
+        Command::TokenCreate if attr.u32(field::CREATE_FLAGS) != 0 => return None,
+        Command::TokenCreate => return not_created(call.caller, attr.u32(field::CREATE_FD)),
+        Command::MapCreate if !map_is_valid(&attr, call.caller) => return None,
+        Command::ProgLoad | Command::BtfLoad | Command::BtfGetFdById
+            if request.flags & !request.valid_flags() & !BPF_F_TOKEN_FD != 0 =>
+        {
+            return None
+        }
+        _ => (),
+    }
+    admission(
+        names,
+        call.caller,
+        &request,
+        attr.u32(call.command.token_field()),
+    )
+}
+
+/// What a command asks for.
+struct Request {
+    command: Command,
+    flags: u32,
+    object_type: u32,
+    attach_type: u32,
+    insn_cnt: u32,
+}
+
+impl Request {
+    fn of(command: Command, attr: &Attr<'_>) -> Self {
+        let is_prog = command == Command::ProgLoad;
+        let of_prog = |offset| if is_prog { attr.u32(offset) } else { 0 };
+        Self {
+            command,
+            flags: command.flags_field().map_or(0, |flags| attr.u32(flags)),
+            object_type: attr.u32(field::MAP_TYPE),
+            attach_type: of_prog(field::PROG_ATTACH_TYPE),
+            insn_cnt: of_prog(field::PROG_INSN_CNT),
+        }
+    }
+
+    fn valid_flags(&self) -> u32 {
+        match self.command {
+            // BPF_F_STRICT_ALIGNMENT to BPF_F_TEST_REG_INVARIANTS.
+            Command::ProgLoad => 0xff,
+            _ => 0,
+        }
+    }
+
+    /// What of it a token does not delegate.
+    fn lacks(&self, names: &Names, delegated: [&str; 4]) -> Option<String> {
+        let masks = [CMDS, MAPS, PROGS, ATTACHS].map(|kind| mask(names, kind, delegated[kind]));
+        let lacks = |kind: usize, value: u32| {
+            let known = masks[kind] & names[kind].known;
+            let delegates = value < 64 && known & (1 << value) != 0;
+            (!delegates).then(|| {
+                format!(
+                    "the token does not delegate {} {} ({})",
+                    crate::names::KINDS[kind].noun,
+                    names[kind].name_of(value),
+                    names[kind].describe(kind, masks[kind])
+                )
+            })
+        };
+        let command = lacks(CMDS, self.command as u32);
+        command.or_else(|| match self.command {
+            Command::MapCreate => lacks(MAPS, self.object_type),
+            Command::ProgLoad => {
+                lacks(PROGS, self.object_type).or_else(|| lacks(ATTACHS, self.attach_type))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// What the value of an option is as a mask.
+fn mask(names: &Names, kind: usize, value: &str) -> u64 {
+    let rules = Rules::all_but(&[]);
+    options::parse(&names[kind], kind, value.as_bytes(), rules).unwrap_or_default()
+}
+
+/// What a command needs, in the order in which it is looked for.
+enum Need {
+    Cap(Cap, String),
+    /// A program of so many instructions, and no more than there can be.
+    Instructions,
+    FewInstructions,
+}
+
+fn needs(names: &Names, request: &Request, disabled: bool) -> Vec<Need> {
+    let command = names[CMDS].name_of(request.command as u32);
+    let is_object = matches!(request.command, Command::MapCreate | Command::ProgLoad);
+    let mut needs = Vec::new();
+    if disabled && is_object {
+        let purpose = format!("with kernel.unprivileged_bpf_disabled, the command {command}");
+        needs.push(Need::Cap(BPF, purpose));
+    }
+    if request.command == Command::ProgLoad {
+        needs.extend([Need::Instructions, Need::FewInstructions]);
+    }
+    let (caps, purpose): (&[Cap], String) = match request.command {
+        Command::MapCreate => (
+            of_map(request.object_type),
+            format!("map type {}", names[MAPS].name_of(request.object_type)),
+        ),
+        Command::ProgLoad => (
+            of_prog(request.object_type),
+            format!("program type {}", names[PROGS].name_of(request.object_type)),
+        ),
+        Command::BtfGetFdById => (&[SYS_ADMIN], format!("the command {command}")),
+        _ => (&[BPF], format!("the command {command}")),
+    };
+    needs.extend(caps.iter().map(|cap| Need::Cap(*cap, purpose.clone())));
+    needs
+}
+
+pub const HASH: u32 = 1;
+pub const ARRAY: u32 = 2;
+pub const DEVMAP: u32 = 14;
+pub const STACK: u32 = 23;
+pub const RINGBUF: u32 = 27;
+
+fn of_map(map_type: u32) -> &'static [Cap] {
+    match map_type {
+        STACK => &[BPF],
+        DEVMAP => &[NET_ADMIN],
+        _ => &[],
+    }
+}
+
+pub const SOCKET_FILTER: u32 = 1;
+pub const KPROBE: u32 = 2;
+pub const SCHED_CLS: u32 = 3;
+pub const XDP: u32 = 6;
+pub const CGROUP_SKB: u32 = 8;
+pub const EXT: u32 = 28;
+pub const LSM: u32 = 29;
+
+fn of_prog(prog_type: u32) -> &'static [Cap] {
+    match prog_type {
+        SOCKET_FILTER | CGROUP_SKB => &[],
+        KPROBE | LSM => &[BPF, PERFMON],
+        SCHED_CLS | XDP => &[BPF, NET_ADMIN],
+        EXT => &[BPF, NET_ADMIN, PERFMON],
+        _ => &[BPF],
+    }
+}
+
+fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Option<Refusal> {
+    let mut unused = Some("no token was given".to_owned());
+    if request.flags & BPF_F_TOKEN_FD != 0 {
+        match what_is(fd) {
+            Found::Token(delegated) => unused = request.lacks(names, delegated),
+            found => {
+                let open = found != Found::NotOpen;
+                let what = if open { "a BPF token" } else { "open" };
+                return Some(Refusal {
+                    errno: if open { Errno::INVAL } else { Errno::BADF },
+                    reason: format!("descriptor {} is not {what}", fd as i32),
+                    has_line: request.command == Command::MapCreate,
+                });
+            }
+        }
+    }
+
+    const MOST_INSNS: u32 = 1_000_000;
+    const MOST_UNPRIVILEGED_INSNS: u32 = 4096;
+    for need in needs(names, request, caller.disabled) {
+        let count = request.insn_cnt;
+        let (cap, purpose, errno) = match need {
+            Need::Cap(cap, purpose) => (cap, purpose, Errno::PERM),
+            Need::Instructions if count == 0 || count > MOST_INSNS => {
+                let reason = format!("a program cannot have {count} instructions");
+                return Some(Refusal {
+                    errno: Errno::TOOBIG,
+                    reason,
+                    has_line: false,
+                });
+            }
+            Need::FewInstructions if count > MOST_UNPRIVILEGED_INSNS => (
+                BPF,
+                format!("a program of {count} instructions"),
+                Errno::TOOBIG,
+            ),
+            _ => continue,
+        };
+        if caller.capable_by(unused.is_none(), cap) {
+            continue;
+        }
+        let place = match &unused {
+            None => "the user namespace that owns the token".to_owned(),
+            Some(unused) => format!("the initial user namespace, because {unused}"),
+        };
+        return Some(Refusal {
+            errno,
+            reason: format!("{purpose} needs {} in {place}", cap.1),
+            has_line: false,
+        });
+    }
+    None
+}
+
+/// What is behind a descriptor, as a command with a token asks.
+#[derive(PartialEq)]
+enum Found {
+    NotOpen,
+    Other,
+    Token([&'static str; 4]),
+}
+
+fn what_is(fd: u32) -> Found {
+    const STANDARD: u32 = 3;
+    match Descriptor::of(fd) {
+        None if fd < STANDARD => Found::Other,
+        // As if it were not open.
+        None | Some(Descriptor::RootPath | Descriptor::TokenPath) => Found::NotOpen,
+        Some(descriptor) => descriptor.delegated().map_or(Found::Other, Found::Token),
+    }
+}
+
+fn not_created(caller: Caller, fd: u32) -> Option<Refusal> {
+    let refusal = |errno, step: &str| {
+        Some(Refusal {
+            errno,
+            reason: format!("no token: {step}"),
+            has_line: false,
+        })
+    };
+    let (inside, delegates) = match Descriptor::of(fd) {
+        _ if what_is(fd) == Found::NotOpen => {
+            let step = format!(
+                "descriptor {} is not open, or was opened with O_PATH",
+                fd as i32
+            );
+            return refusal(Errno::BADF, &step);
+        }
+        Some(Descriptor::Root) => (true, true),
+        Some(Descriptor::UndelegatedRoot) => (true, false),
+        Some(Descriptor::InitialRoot) => (false, true),
+        Some(Descriptor::OtherRoot) => {
+            return refusal(
+                Errno::INVAL,
+                "the descriptor is not that of a BPF file system",
+            )
+        }
+        _ => {
+            return refusal(
+                Errno::INVAL,
+                "the descriptor is not the root of a file system",
+            )
+        }
+    };
+    if caller.outside == inside {
+        let step = "the BPF file system belongs to another user namespace";
+        refusal(Errno::PERM, step)
+    } else if caller.caps & BPF.0 == 0 {
+        refusal(Errno::PERM, "this needs CAP_BPF in the user namespace")
+    } else if caller.outside {
+        let step = "the initial user namespace has none: there, CAP_BPF does what a token does";
+        refusal(Errno::OPNOTSUPP, step)
+    } else if !delegates {
+        let step = "the BPF file system was mounted without any delegate_ option";
+        refusal(Errno::NOENT, step)
+    } else {
+        None
+    }
+}
+
+/// The checks of `map_create()` that come before its token, for the map types in use here.
+fn map_is_valid(attr: &Attr<'_>, caller: Caller) -> bool {
+    const NO_PREALLOC: u32 = 1 << 0;
+    const NUMA_NODE: u32 = 1 << 2;
+    const RDONLY: u32 = 1 << 3;
+    const WRONLY: u32 = 1 << 4;
+    const ZERO_SEED: u32 = 1 << 6;
+    const RDONLY_PROG: u32 = 1 << 7;
+    const WRONLY_PROG: u32 = 1 << 8;
+    const MMAPABLE: u32 = 1 << 10;
+    const INNER_MAP: u32 = 1 << 12;
+    const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
+
+    let flags = attr.u32(field::MAP_FLAGS) & !BPF_F_TOKEN_FD;
+    let access_is_valid = flags & (RDONLY_PROG | WRONLY_PROG) != RDONLY_PROG | WRONLY_PROG;
+    let only = |valid: u32| flags & !(valid | NUMA_NODE) == 0;
+    let map_type = attr.u32(field::MAP_TYPE);
+    let key_size = if map_type == STACK { 0 } else { 4 };
+    // Attributes that are cut short have zeros.
+    let has_size = attr.u32(field::MAP_KEY_SIZE) == key_size
+        && attr.u32(field::MAP_VALUE_SIZE) != 0
+        && attr.u32(field::MAP_MAX_ENTRIES) != 0;
+    match map_type {
+        HASH => {
+            (flags & ZERO_SEED == 0 || caller.capable(SYS_ADMIN))
+                && only(NO_PREALLOC | ZERO_SEED | ACCESS)
+                && access_is_valid
+                && has_size
+        }
+        ARRAY => only(MMAPABLE | INNER_MAP | ACCESS) && access_is_valid && has_size,
+        STACK => only(ACCESS) && access_is_valid && has_size,
+        DEVMAP => only(RDONLY | WRONLY) && has_size,
+        // It looks at its flags when it allocates.
+        RINGBUF => true,
+        _ => false,
+    }
+}

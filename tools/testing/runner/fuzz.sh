@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The same operations, made by chance, on the C and on the Rust kernel: they must come out the same, but for the rows of
+# section 5 of the design. A difference that no rule explains is told by the smallest input that shows it.
+#   SEED      repeats a run (by default another one each time)
+#   STRINGS   how many mount option strings (200000)
+#   CALLS     how many calls of bpf() (50000)
+#   CASES     a file of cases to take instead, such as the smallest input of an earlier run
+#   WITHOUT   a rule that is not to explain anything (D1, D2, D4 or D6): to see that the rest notices
+
+. "$(dirname "$0")/common.sh"
+need_root "Comparing the kernels"
+
+# number NAME MOST: a variable that must be a decimal number.
+number() {
+	local value=${!1} most=$2 digits=${#2}
+	if [[ ! $value =~ ^(0|[1-9][0-9]*)$ ]] || [ "${#value}" -gt "$digits" ] ||
+		{ [ "${#value}" = "$digits" ] && [[ $value > $most ]]; }; then
+		die "$1=$value is not a number of 0 to $most."
+	fi
+}
+: "${SEED:=$(date +%s%N)}" "${STRINGS:=200000}" "${CALLS:=50000}"
+number SEED 18446744073709551615
+number STRINGS 10000000
+number CALLS 10000000
+case ${WITHOUT:=} in
+'' | D1 | D2 | D4 | D6) ;;
+*) die "WITHOUT=$WITHOUT: it is one of D1, D2, D4, D6." ;;
+esac
+[ -z "${CASES:-}" ] || [ -r "$CASES" ] || die "CASES=$CASES cannot be read; it is a file that an earlier run wrote."
+
+out=$BUILD/fuzz
+fuzz=$BUILD/target/release/fuzz
+ROUNDS=6
+DIFFERENT=3
+rules=(${WITHOUT:+--without "$WITHOUT"})
+
+"$RUNNER/kernel.sh" c >/dev/null
+"$RUNNER/kernel.sh" rust >/dev/null
+step "building the fuzzer" "$LOGS/fuzz-build.log" "$RUNNER/cargo.sh" build --locked --release -p fuzz
+# Asks the question about KVM once, before guests run side by side.
+CMD=true "$RUNNER/vm.sh" rust >"$LOGS/fuzz-accel.log" 2>&1
+
+# see NAME: goes through $out/NAME.jsonl on both kernels, into $out/NAME.c and $out/NAME.rust.
+see() {
+	local name=$1 c status=0
+	rm -f "$out/$name".{c,rust}
+	CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
+	c=$!
+	CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
+	wait "$c" || status=$?
+	return "$status"
+}
+
+# compare NAME TEXT [OPTION...]: what it has to say goes to TEXT; the smallest input to $out/NAME.smallest.
+compare() {
+	local name=$1 text=$2
+	shift 2
+	in_root "$fuzz" compare "$out/$name.jsonl" "$out/$name.c" "$out/$name.rust" \
+		--smallest "$out/$name.smallest" "${rules[@]}" "$@" >"$text"
+}
+
+mkdir -p "$out"
+all=()
+repeat="SEED=$SEED STRINGS=$STRINGS CALLS=$CALLS"
+if [ -n "${CASES:-}" ]; then
+	repeat="CASES=$CASES"
+	[ "$CASES" -ef "$out/cases.jsonl" ] || cp "$CASES" "$out/cases.jsonl"
+else
+	[ -n "$WITHOUT" ] || all=(--all-rules)
+	in_root "$fuzz" generate --seed "$SEED" --strings "$STRINGS" --calls "$CALLS" \
+		--vmlinux "$BUILD/linux-c/build/vmlinux" "$out/cases.jsonl"
+fi
+repeat="${WITHOUT:+WITHOUT=$WITHOUT }$repeat tools/testing/runner/fuzz.sh"
+say "  to repeat this: $repeat"
+
+TIMEOUT=${TIMEOUT:-1800} step "running the cases on the C and on the Rust kernel" "$LOGS/fuzz.log" see cases ||
+	die "a guest did not go through the cases. To repeat it: $repeat"
+# shrink: of all that is smaller, takes the smallest that still differs, until nothing does.
+shrink() {
+	local round status
+	cp "$out/cases.smallest" "$out/smallest.jsonl"
+	tail -n +7 "$out/summary.txt" >"$out/smallest.txt"
+	for ((round = 1; round <= ROUNDS; round++)); do
+		in_root "$fuzz" reduce "$out/smallest.jsonl" "$out/smaller.jsonl"
+		[ "$(wc -l <"$out/smaller.jsonl")" -gt 1 ] || break
+		step "looking for a smaller input, round $round" "$LOGS/fuzz-smaller.log" see smaller
+		status=0
+		compare smaller "$out/smaller.txt" || status=$?
+		[ "$status" = "$DIFFERENT" ] || break
+		cp "$out/smaller.smallest" "$out/smallest.jsonl"
+		tail -n +7 "$out/smaller.txt" >"$out/smallest.txt"
+	done
+	say "The smallest input that was found:"
+	cat "$out/smallest.txt"
+	say "  this input again: ${WITHOUT:+WITHOUT=$WITHOUT }CASES=$out/smallest.jsonl tools/testing/runner/fuzz.sh"
+	say "  the whole run:    $repeat"
+}
+
+status=0
+compare cases "$out/summary.txt" "${all[@]}" || status=$?
+head -n 6 "$out/summary.txt"
+case $status in
+0) ;;
+"$DIFFERENT")
+	shrink
+	die "the kernels differ, and no rule says so."
+	;;
+*) die "the comparison failed (exit status $status). To repeat it: $repeat" ;;
+esac
