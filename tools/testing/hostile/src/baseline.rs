@@ -30,14 +30,18 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Comes last of what stays until the check: that counts too. With kprobes on what begins and ends in the meantime, if that may take the time they take.
+    /// Notes how things are, with kprobes on what begins and ends from now on if `probing`. What is made before is not
+    /// to be closed until the check.
     pub fn take(probing: bool) -> Result<Self> {
         let probes = probing.then(Probes::start).transpose()?;
-        let kmemleak = if Kmemleak::exists()? {
-            Some(Kmemleak::from_now_on()?.0)
-        } else {
-            None
-        };
+        let mut kmemleak = None;
+        if Kmemleak::exists()? {
+            let (from_now_on, before) = Kmemleak::from_now_on()?;
+            for leak in before {
+                println!("lost before: {}", leak.report);
+            }
+            kmemleak = Some(from_now_on);
+        }
         let log = Log::from_now_on();
         // What is cached for the files that are read below is there from now on.
         drop_caches()?;

@@ -2,6 +2,7 @@
 
 //! What was measured, told by the process that measured it to the one that prints it.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -71,56 +72,59 @@ impl Pair {
         place.store(value, Relaxed);
     }
 
-    fn get(&self) -> (u64, u64) {
-        (self.first.load(Relaxed), self.last.load(Relaxed))
-    }
-
+    /// What the last takes of what the first takes. Infinite if that was never measured.
     fn ratio(&self) -> f64 {
-        let (first, last) = self.get();
+        let (first, last) = (self.first.load(Relaxed), self.last.load(Relaxed));
+        if first == 0 {
+            return f64::INFINITY;
+        }
         last as f64 / first as f64
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.first.load(Relaxed), self.last.load(Relaxed));
+        write!(f, " {first:10} {last:10} {:6.3}", self.ratio())
     }
 }
 
 impl Results {
     /// Prints the table, and fails if something grows or is left.
     pub fn report(&self, left: &[(&'static str, u64)], bytes_left: u64) -> Result<()> {
-        println!(
-            "{:24} {:>8} {:>10} {:>10} {:>6} {:>8} {:>8} {:>6} {:>5}",
-            "", "number", "ns, first", "last", "ratio", "B, first", "last", "ratio", "left"
-        );
-        let tokens = HOLDERS * TOKENS;
-        let mut failed = Vec::new();
-        let mut print = |name: &str, number: usize, row: &Row, cache: Option<&str>| {
-            let (first, last) = row.time.get();
-            let mut line = format!(
-                "{name:24} {number:8} {first:10} {last:10} {:6.3}",
-                row.time.ratio()
-            );
-            // Not a number if it was never measured.
-            if !(row.time.ratio() <= LIMIT) {
-                failed.push(format!("{name}: time grows by {:.3}", row.time.ratio()));
-            }
-            if let Some(cache) = cache {
-                let (first, last) = row.bytes.get();
-                let of_cache = left.iter().find(|(kind, _)| *kind == cache);
-                let left = of_cache.map_or(0, |(_, left)| *left);
-                line += &format!(" {first:8} {last:8} {:6.3} {left:5}", row.bytes.ratio());
-                if !(row.bytes.ratio() <= LIMIT) {
-                    failed.push(format!("{name}: memory grows by {:.3}", row.bytes.ratio()));
-                }
-                if left > 0 {
-                    failed.push(format!("{name}: {left} are left ({cache})"));
-                }
-            }
-            println!("{line}");
+        let left_of = |cache: &str| {
+            let found = left.iter().find(|(kind, _)| *kind == cache);
+            found.map_or(0, |(_, left)| *left)
         };
-        print("delegated mount", MOUNTS, &self.mount, Some("mnt_cache"));
-        print("token", tokens, &self.token, Some("bpf_fs_inode_cache"));
-        print("token closed", tokens, &self.close, None);
-        print("unmounted", MOUNTS, &self.unmount, None);
+        let (mounts, tokens) = (left_of("mnt_cache"), left_of("bpf_fs_inode_cache"));
+        let rows = [
+            ("delegated mount", MOUNTS, &self.mount, Some(mounts)),
+            ("token", HOLDERS * TOKENS, &self.token, Some(tokens)),
+            ("token closed", HOLDERS * TOKENS, &self.close, None),
+            ("unmounted", MOUNTS, &self.unmount, None),
+        ];
 
+        println!(
+            "{:16} {:>7} {:>10} {:>10} {:>6} {:>10} {:>10} {:>6} {:>6}",
+            "", "number", "ns: first", "last", "ratio", "B: first", "last", "ratio", "left"
+        );
+        let mut failed = Vec::new();
+        for (name, number, Row { time, bytes }, left) in rows {
+            print!("{name:16} {number:7}{time}");
+            let mut check = |what: &str, ratio: f64| {
+                if ratio > LIMIT {
+                    failed.push(format!("{name}: {what} grows by the factor {ratio:.3}"));
+                }
+            };
+            check("time", time.ratio());
+            if let Some(left) = left {
+                print!("{bytes} {left:6}");
+                check("memory", bytes.ratio());
+            }
+            println!();
+        }
         let peak = self.peak_bytes.load(Relaxed);
-        println!("{peak} bytes for all of them, of which {bytes_left} are left");
+        println!("{peak} bytes for all of them; {bytes_left} are left");
         if bytes_left as f64 > CHANCE * peak as f64 {
             failed.push(format!("{bytes_left} bytes are left of {peak}"));
         }
