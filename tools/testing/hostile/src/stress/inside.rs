@@ -36,8 +36,8 @@ pub fn run(
         if !board.stopped() && Instant::now() < end {
             for (index, worker) in workers.iter_mut().enumerate() {
                 if worker.is_none() {
+                    let end = Instant::now() + WORKER.mul_f64(rng.f64());
                     let rng = rng.fork();
-                    let end = Instant::now() + WORKER.mul_f64(rng.clone().f64());
                     let pid = processes::spawn(|| {
                         worker::run(&Worker::new(board, manager, sockets, end), rng);
                     });

@@ -22,6 +22,7 @@ use rustix::mount::UnmountFlags;
 use rustix::net::RecvFlags;
 use rustix::net::SendFlags;
 
+use super::operations::take_any;
 use super::sockets;
 use super::worker::Instance;
 use super::worker::Worker;
@@ -95,14 +96,10 @@ fn directory(worker: &Worker<'_>) -> String {
 
 /// Gives an instance up, and has it unmounted at once even if others use it.
 pub fn unmount(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
-    let instance = {
-        let instances = &mut worker.held().instances;
-        if instances.is_empty() {
-            return Ok(false);
-        }
-        instances.swap_remove(rng.usize(..instances.len()))
+    let instance = take_any(&mut worker.held().instances, rng);
+    let Some(Instance { root, mount, path }) = instance else {
+        return Ok(false);
     };
-    let Instance { root, mount, path } = instance;
     if let Some(path) = path {
         mount::unmount(path.as_str(), UnmountFlags::DETACH)?;
         rustix::fs::unlinkat(CWD, &path, AtFlags::REMOVEDIR)?;

@@ -73,17 +73,13 @@ pub const OPERATIONS: [Operation; 15] = [
     operation("process killed", 1, kill, &[Errno::SRCH, Errno::PERM]),
 ];
 
-fn any<'a, T>(all: &'a [T], rng: &mut Rng) -> Option<&'a T> {
-    rng.choice(all)
-}
-
-fn take_any<T>(all: &mut Vec<T>, rng: &mut Rng) -> Option<T> {
+pub fn take_any<T>(all: &mut Vec<T>, rng: &mut Rng) -> Option<T> {
     (!all.is_empty()).then(|| all.swap_remove(rng.usize(..all.len())))
 }
 
 /// The number of a token's descriptor, which another thread may close at any time.
 fn any_token(worker: &Worker<'_>, rng: &mut Rng) -> Option<RawFd> {
-    any(&worker.held().tokens, rng).map(AsRawFd::as_raw_fd)
+    rng.choice(&worker.held().tokens).map(AsRawFd::as_raw_fd)
 }
 
 fn keep_token(worker: &Worker<'_>, token: OwnedFd) {
@@ -94,7 +90,9 @@ fn keep_token(worker: &Worker<'_>, token: OwnedFd) {
 }
 
 fn create(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
-    let root = any(&worker.held().instances, rng).map(|instance| instance.root.as_raw_fd());
+    let root = rng
+        .choice(&worker.held().instances)
+        .map(|instance| instance.root.as_raw_fd());
     let Some(root) = root else {
         return Ok(false);
     };
@@ -104,7 +102,7 @@ fn create(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
 }
 
 fn duplicate(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
-    let copy = match any(&worker.held().tokens, rng) {
+    let copy = match rng.choice(&worker.held().tokens) {
         Some(token) => rustix::io::fcntl_dupfd_cloexec(token, 0)?,
         None => return Ok(false),
     };
@@ -114,7 +112,7 @@ fn duplicate(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
 
 /// One of the sockets of all, from its one or its other end.
 fn any_socket<'a>(worker: &Worker<'a>, rng: &mut Rng) -> &'a OwnedFd {
-    let (one, other) = any(worker.sockets, rng).expect("there are sockets");
+    let (one, other) = rng.choice(worker.sockets).expect("there are sockets");
     if rng.bool() {
         one
     } else {
@@ -124,7 +122,7 @@ fn any_socket<'a>(worker: &Worker<'a>, rng: &mut Rng) -> &'a OwnedFd {
 
 fn send(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     let socket = any_socket(worker, rng);
-    match any(&worker.held().tokens, rng) {
+    match rng.choice(&worker.held().tokens) {
         Some(token) => sockets::send(socket, &[token.as_fd()], SendFlags::DONTWAIT)?,
         None => return Ok(false),
     }
@@ -141,7 +139,7 @@ fn receive(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
 /// Leaves a token in a socket that only itself refers to any more: the kernel's collector must find it.
 fn strand(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     let (one, other) = sockets::pair()?;
-    match any(&worker.held().tokens, rng) {
+    match rng.choice(&worker.held().tokens) {
         Some(token) => sockets::send(&one, &[token.as_fd(), other.as_fd()], SendFlags::empty())?,
         None => return Ok(false),
     }
@@ -190,7 +188,7 @@ fn btf_load(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
 /// Reads what a token allows, which must be one of the things that were delegated.
 fn info(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     let held = worker.held();
-    let Some(token) = any(&held.tokens, rng) else {
+    let Some(token) = rng.choice(&held.tokens) else {
         return Ok(false);
     };
     let masks = bpf::masks(token);
@@ -201,7 +199,7 @@ fn info(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
 
 fn fdinfo(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     let held = worker.held();
-    let Some(token) = any(&held.tokens, rng) else {
+    let Some(token) = rng.choice(&held.tokens) else {
         return Ok(false);
     };
     let path = format!("/proc/self/fdinfo/{}", token.as_raw_fd());
