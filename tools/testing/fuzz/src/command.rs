@@ -9,6 +9,7 @@ use crate::case::Attr;
 use crate::case::Call;
 use crate::case::Caller;
 use crate::case::Command;
+use crate::creation::not_created;
 use crate::layout::field;
 use crate::layout::Descriptor;
 use crate::layout::ATTR_SIZE;
@@ -20,6 +21,15 @@ use crate::names::CMDS;
 use crate::names::MAPS;
 use crate::names::PROGS;
 use crate::options;
+use crate::privilege::needs;
+use crate::privilege::Need;
+use crate::privilege::ARRAY;
+use crate::privilege::BPF;
+use crate::privilege::DEVMAP;
+use crate::privilege::HASH;
+use crate::privilege::RINGBUF;
+use crate::privilege::STACK;
+use crate::privilege::SYS_ADMIN;
 use crate::rules::Rules;
 
 /// A refusal that Rust gives a reason for.
@@ -29,38 +39,6 @@ pub struct Refusal {
     pub reason: String,
     /// Whether C has a line of its own for it.
     pub has_line: bool,
-}
-
-const SYS_ADMIN: Cap = Cap(8, "CAP_SYS_ADMIN");
-const NET_ADMIN: Cap = Cap(4, "CAP_NET_ADMIN");
-const PERFMON: Cap = Cap(2, "CAP_PERFMON");
-const BPF: Cap = Cap(1, "CAP_BPF");
-
-/// A capability: its bit in [`Caller`], and its name.
-#[derive(Clone, Copy)]
-struct Cap(u8, &'static str);
-
-impl Caller {
-    /// `capable()`.
-    fn capable(self, cap: Cap) -> bool {
-        self.outside && self.caps & cap.0 != 0
-    }
-
-    /// `ns_capable()` in the user namespace of the container. Root outside of it has made it, so it may do all there.
-    fn capable_inside(self, cap: Cap) -> bool {
-        self.outside || self.caps & cap.0 != 0
-    }
-
-    fn capable_by(self, token: bool, cap: Cap) -> bool {
-        let capable = |cap| {
-            if token {
-                self.capable_inside(cap)
-            } else {
-                self.capable(cap)
-            }
-        };
-        capable(cap) || capable(SYS_ADMIN)
-    }
 }
 
 /// Whether the attributes of any command, and the common ones, are taken at all.
@@ -102,12 +80,12 @@ pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
 }
 
 /// What a command asks for.
-struct Request {
-    command: Command,
-    flags: u32,
-    object_type: u32,
-    attach_type: u32,
-    insn_cnt: u32,
+pub struct Request {
+    pub command: Command,
+    pub flags: u32,
+    pub object_type: u32,
+    pub attach_type: u32,
+    pub insn_cnt: u32,
 }
 
 impl Request {
@@ -161,73 +139,6 @@ impl Request {
 fn mask(names: &Names, kind: usize, value: &str) -> u64 {
     let rules = Rules::all_but(&[]);
     options::parse(&names[kind], kind, value.as_bytes(), rules).unwrap_or_default()
-}
-
-/// What a command needs, in the order in which it is looked for.
-enum Need {
-    Cap(Cap, String),
-    /// A program of so many instructions, and no more than there can be.
-    Instructions,
-    FewInstructions,
-}
-
-fn needs(names: &Names, request: &Request, disabled: bool) -> Vec<Need> {
-    let command = names[CMDS].name_of(request.command as u32);
-    let is_object = matches!(request.command, Command::MapCreate | Command::ProgLoad);
-    let mut needs = Vec::new();
-    if disabled && is_object {
-        let purpose = format!("with kernel.unprivileged_bpf_disabled, the command {command}");
-        needs.push(Need::Cap(BPF, purpose));
-    }
-    if request.command == Command::ProgLoad {
-        needs.extend([Need::Instructions, Need::FewInstructions]);
-    }
-    let (caps, purpose): (&[Cap], String) = match request.command {
-        Command::MapCreate => (
-            of_map(request.object_type),
-            format!("map type {}", names[MAPS].name_of(request.object_type)),
-        ),
-        Command::ProgLoad => (
-            of_prog(request.object_type),
-            format!("program type {}", names[PROGS].name_of(request.object_type)),
-        ),
-        Command::BtfGetFdById => (&[SYS_ADMIN], format!("the command {command}")),
-        _ => (&[BPF], format!("the command {command}")),
-    };
-    needs.extend(caps.iter().map(|cap| Need::Cap(*cap, purpose.clone())));
-    needs
-}
-
-pub const HASH: u32 = 1;
-pub const ARRAY: u32 = 2;
-pub const DEVMAP: u32 = 14;
-pub const STACK: u32 = 23;
-pub const RINGBUF: u32 = 27;
-
-fn of_map(map_type: u32) -> &'static [Cap] {
-    match map_type {
-        STACK => &[BPF],
-        DEVMAP => &[NET_ADMIN],
-        _ => &[],
-    }
-}
-
-pub const SOCKET_FILTER: u32 = 1;
-pub const KPROBE: u32 = 2;
-pub const SCHED_CLS: u32 = 3;
-pub const XDP: u32 = 6;
-pub const CGROUP_SKB: u32 = 8;
-pub const EXT: u32 = 28;
-pub const LSM: u32 = 29;
-
-fn of_prog(prog_type: u32) -> &'static [Cap] {
-    match prog_type {
-        SOCKET_FILTER | CGROUP_SKB => &[],
-        KPROBE | LSM => &[BPF, PERFMON],
-        SCHED_CLS | XDP => &[BPF, NET_ADMIN],
-        EXT => &[BPF, NET_ADMIN, PERFMON],
-        _ => &[BPF],
-    }
 }
 
 fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Option<Refusal> {
@@ -286,67 +197,19 @@ fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Optio
 
 /// What is behind a descriptor, as a command with a token asks.
 #[derive(PartialEq)]
-enum Found {
+pub enum Found {
     NotOpen,
     Other,
     Token([&'static str; 4]),
 }
 
-fn what_is(fd: u32) -> Found {
+pub fn what_is(fd: u32) -> Found {
     const STANDARD: u32 = 3;
     match Descriptor::of(fd) {
         None if fd < STANDARD => Found::Other,
         // As if it were not open.
         None | Some(Descriptor::RootPath | Descriptor::TokenPath) => Found::NotOpen,
         Some(descriptor) => descriptor.delegated().map_or(Found::Other, Found::Token),
-    }
-}
-
-fn not_created(caller: Caller, fd: u32) -> Option<Refusal> {
-    let refusal = |errno, step: &str| {
-        Some(Refusal {
-            errno,
-            reason: format!("no token: {step}"),
-            has_line: false,
-        })
-    };
-    let (inside, delegates) = match Descriptor::of(fd) {
-        _ if what_is(fd) == Found::NotOpen => {
-            let step = format!(
-                "descriptor {} is not open, or was opened with O_PATH",
-                fd as i32
-            );
-            return refusal(Errno::BADF, &step);
-        }
-        Some(Descriptor::Root) => (true, true),
-        Some(Descriptor::UndelegatedRoot) => (true, false),
-        Some(Descriptor::InitialRoot) => (false, true),
-        Some(Descriptor::OtherRoot) => {
-            return refusal(
-                Errno::INVAL,
-                "the descriptor is not that of a BPF file system",
-            )
-        }
-        _ => {
-            return refusal(
-                Errno::INVAL,
-                "the descriptor is not the root of a file system",
-            )
-        }
-    };
-    if caller.outside == inside {
-        let step = "the BPF file system belongs to another user namespace";
-        refusal(Errno::PERM, step)
-    } else if caller.caps & BPF.0 == 0 {
-        refusal(Errno::PERM, "this needs CAP_BPF in the user namespace")
-    } else if caller.outside {
-        let step = "the initial user namespace has none: there, CAP_BPF does what a token does";
-        refusal(Errno::OPNOTSUPP, step)
-    } else if !delegates {
-        let step = "the BPF file system was mounted without any delegate_ option";
-        refusal(Errno::NOENT, step)
-    } else {
-        None
     }
 }
 

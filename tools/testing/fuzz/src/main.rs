@@ -12,18 +12,22 @@ mod case;
 mod command;
 mod compare;
 mod contexts;
+mod creation;
 mod descriptors;
 mod grammar;
+mod items;
 mod layout;
 mod log;
 mod memory;
 mod names;
 mod options;
+mod privilege;
 mod reduce;
 mod report;
 mod rules;
 mod run;
 mod sights;
+mod template;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -38,6 +42,7 @@ use fastrand::Rng;
 use crate::case::Case;
 use crate::case::Cases;
 use crate::case::Header;
+use crate::layout::Descriptor;
 use crate::report::Divergence;
 use crate::report::Report;
 use crate::rules::Rule;
@@ -163,6 +168,14 @@ fn smallest_of<'a>(cases: &Cases, report: &'a Report) -> Option<&'a Divergence> 
     divergences.min_by_key(|divergence| reduce::weight(&cases.cases[divergence.index]))
 }
 
+fn descriptor_of(case: &Case) -> Option<Descriptor> {
+    match case {
+        Case::Call(call) => Descriptor::of(call.word(call.command.token_field())),
+        Case::Reopen(reopen) => Descriptor::of(reopen.fd),
+        Case::Context(_) | Case::Mount(_) => None,
+    }
+}
+
 /// Tells of a difference, and writes its case down.
 fn tell(cases: &Cases, divergence: &Divergence, smallest: &Path) -> Result<()> {
     let Divergence {
@@ -174,6 +187,9 @@ fn tell(cases: &Cases, divergence: &Divergence, smallest: &Path) -> Result<()> {
     let case: &Case = &cases.cases[*index];
     println!("case {index} of seed {}: {why}", cases.header.seed);
     println!("  input: {}", serde_json::to_string(case)?);
+    if let Some(descriptor) = descriptor_of(case) {
+        println!("         with the descriptor {descriptor:?}");
+    }
     println!("  C:     {}", serde_json::to_string(c)?);
     println!("  Rust:  {}", serde_json::to_string(rust)?);
     let one = Cases {
