@@ -26,19 +26,19 @@ impl Implementation {
     pub fn of_running_kernel() -> Result<Self, Failed> {
         let config = procfs::kernel_config()
             .map_err(|error| format!("cannot read the kernel's configuration: {error}"))?;
-        let running = match config.get("CONFIG_BPF_TOKEN_RUST") {
+        Ok(match config.get("CONFIG_BPF_TOKEN_RUST") {
             Some(ConfigSetting::Yes) => Self::Rust,
             _ => Self::C,
-        };
-        Ok(*RUNNING.get_or_init(|| running))
+        })
     }
 }
 
-static RUNNING: OnceLock<Implementation> = OnceLock::new();
-
 /// Whether the running kernel says why it refuses: the Rust implementation does, the C one never.
 pub fn explains() -> bool {
-    let running = RUNNING.get().expect("asked for before the first test");
+    static RUNNING: OnceLock<Implementation> = OnceLock::new();
+    let running = RUNNING.get_or_init(|| {
+        Implementation::of_running_kernel().expect("a kernel with CONFIG_IKCONFIG_PROC")
+    });
     *running == Implementation::Rust
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The system calls that rustix has not: all the unsafe code of these tests.
+//! The system calls that rustix has not, and with them most of the unsafe code of these tests.
 
 use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use guest::bpf;
 use guest::bpf::MapType;
+use guest::bpf::Masks;
 use guest::bpf::ProgType;
 use guest::bpf::BPF_F_TOKEN_FD;
 use guest::container;
@@ -49,16 +50,20 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Calls again and again while another thread changes between two states. Each call must come to what it does in one
-/// state or the other, and some to each.
-fn contest<T: Debug + PartialEq>(mut change: impl FnMut(usize) + Send, call: impl Fn() -> T) {
+/// Calls again and again while another thread changes between two states. Each call must come to what is expected of
+/// one state or the other, and if these differ, some to each.
+fn contest<T: Debug + PartialEq>(
+    expected: [T; 2],
+    mut change: impl FnMut(usize) + Send,
+    call: impl Fn() -> T,
+) {
     const CALLS: usize = 200;
     const TIME: Duration = Duration::from_millis(200);
     const PATIENCE: Duration = Duration::from_secs(20);
-    let expected = [0, 1].map(|state| {
+    for (state, expected) in expected.iter().enumerate() {
         change(state);
-        call()
-    });
+        assert_eq!(call(), *expected, "while nothing changes");
+    }
     let mut times = [0; 2];
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -91,8 +96,10 @@ fn contest_word<T: Debug + PartialEq>(
     contested: &Contested,
     values: [u32; 2],
     look: impl Fn(OwnedFd) -> T,
+    expected: [Result<T, Errno>; 2],
 ) {
     contest(
+        expected,
         |state| contested.set(values[state]),
         || contested.call().map(&look),
     );
@@ -151,7 +158,7 @@ fn map_type() {
             Word::MapType,
         );
         let types = [MapType::Hash as u32, MapType::Array as u32];
-        contest_word(&call, types, type_of);
+        contest_word(&call, types, type_of, [Ok(types[0]), Err(Errno::PERM)]);
     });
 }
 
@@ -161,7 +168,8 @@ fn map_flags() {
     with_tokens([Delegation::of("any", "hash", "", "")], |[token]| {
         let call = Contested::map_create(MapType::Hash, 0, token.as_raw_fd(), Word::MapFlags);
         let flags = [BPF_F_TOKEN_FD | BPF_F_NO_PREALLOC, 0];
-        contest_word(&call, flags, flags_of_map);
+        let expected = [Ok(BPF_F_NO_PREALLOC), Err(Errno::PERM)];
+        contest_word(&call, flags, flags_of_map, expected);
     });
 }
 
@@ -171,7 +179,8 @@ fn map_token() {
     let type_only = Delegation::of("prog_load", "hash", "", "");
     with_tokens([command_only, type_only], |tokens| {
         let call = Contested::map_create(MapType::Hash, BPF_F_TOKEN_FD, 0, Word::MapToken);
-        contest_word(&call, tokens.each_ref().map(number), type_of);
+        let tokens = tokens.each_ref().map(number);
+        contest_word(&call, tokens, type_of, [Err(Errno::PERM); 2]);
     });
 }
 
@@ -179,28 +188,30 @@ fn map_token() {
 fn map_token_or_none() {
     with_tokens([Delegation::of("any", "hash", "", "")], |[token]| {
         let call = Contested::map_create(MapType::Hash, BPF_F_TOKEN_FD, 0, Word::MapToken);
-        contest_word(&call, [number(&token), u32::MAX], type_of);
+        let expected = [Ok(MapType::Hash as u32), Err(Errno::BADF)];
+        contest_word(&call, [number(&token), u32::MAX], type_of, expected);
     });
 }
 
-/// Rule 6, as for the type of a map.
+/// Rule 6: a program is of the type that the token delegates, as a map is.
 fn prog_type() {
     let delegation = Delegation::of("any", "", "socket_filter", "any");
     with_tokens([delegation], |[token]| {
         let prog = usage::SOCKET_FILTER();
         let call = Contested::prog_load(&prog, token.as_raw_fd(), Word::ProgType);
         let types = [ProgType::SocketFilter as u32, ProgType::Kprobe as u32];
-        contest_word(&call, types, type_of);
+        contest_word(&call, types, type_of, [Ok(types[0]), Err(Errno::PERM)]);
     });
 }
 
-/// Rule 6, as for the token of a map.
+/// Rule 6: one token grants both the command and the type, as for a map.
 fn prog_token() {
     let command_only = Delegation::of("prog_load", "", "kprobe", "any");
     let type_only = Delegation::of("map_create", "", "socket_filter", "any");
     with_tokens([command_only, type_only], |tokens| {
         let call = Contested::prog_load(&usage::SOCKET_FILTER(), 0, Word::ProgToken);
-        contest_word(&call, tokens.each_ref().map(number), type_of);
+        let tokens = tokens.each_ref().map(number);
+        contest_word(&call, tokens, type_of, [Err(Errno::PERM); 2]);
     });
 }
 
@@ -208,11 +219,17 @@ fn prog_token() {
 fn bpffs() {
     let one = Delegation::of("0x1", "0x1", "0x1", "0x1");
     let other = Delegation::of("0x2", "0x2", "0x2", "0x2");
+    let masks = |mask| Masks {
+        cmds: mask,
+        maps: mask,
+        progs: mask,
+        attachs: mask,
+    };
     with_instances([one, other], |instances| {
         let roots = instances.each_ref().map(|instance| number(&instance.root));
-        contest_word(&Contested::token_create(-1), roots, |token| {
-            bpf::masks(&token)
-        });
+        let look = |token| bpf::masks(&token);
+        let expected = [Ok(masks(1)), Ok(masks(2))];
+        contest_word(&Contested::token_create(-1), roots, look, expected);
     });
 }
 
@@ -224,7 +241,7 @@ fn token_replaced() {
         let replace = |_| {
             rustix::io::dup2(instance.token(), &mut token).expect("dup2");
         };
-        contest(replace, || outcome_of_use(fd));
+        contest([Ok(()), Ok(())], replace, || outcome_of_use(fd));
     });
 }
 

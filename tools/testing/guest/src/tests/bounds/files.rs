@@ -45,14 +45,14 @@ fn proc_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// Rule 6: what makes a file a token is what the kernel made it, not how it looks: this must be refused as any other.
+/// Expects a file to be refused as any other that is no token.
 fn expect_no_token(file: &OwnedFd, commands: &Commands) {
     commands.expect("no token", file, Err(Errno::INVAL));
     let info = bpf::info_by_fd(file, &mut [0; 32]);
     assert_eq!(info, Err(Errno::INVAL), "BPF_OBJ_GET_INFO_BY_FD");
 }
 
-/// Rule 6, of a file that has the name, the mode, the owner, the type and the link count of a token.
+/// Rule 6: a token is what the kernel made one: a file with the name, mode, owner, type and link count of one is none.
 fn unlinked_file_of_that_name() {
     let commands = Commands::new();
     container::run(&Delegation::ANY, |instance| {
@@ -77,6 +77,7 @@ fn unlinked_file_of_that_name() {
     });
 }
 
+/// Rule 6: nor is memory whose name its maker chose.
 fn memory_of_that_name() {
     let commands = Commands::new();
     container::run(&Delegation::ANY, |_| {
@@ -85,7 +86,7 @@ fn memory_of_that_name() {
     });
 }
 
-/// On the very file system that tokens are of.
+/// Rule 6: nor is what has that name on the very file system that tokens are of.
 fn directory_of_that_name() {
     let commands = Commands::new();
     container::run(&Delegation::ANY, |instance| {
@@ -95,7 +96,7 @@ fn directory_of_that_name() {
     });
 }
 
-/// A BPF object of another kind, pinned.
+/// Rule 6: nor is a BPF object of another kind that is pinned by that name.
 fn map_of_that_name() {
     let commands = Commands::new();
     container::run(&Delegation::ANY, |instance| {

@@ -194,39 +194,36 @@ fn loop_of_a_ring() {
     const MAP: u32 = 26;
     const PROG: u32 = 27;
     const STRUCT_OPS: u32 = 44;
-    let all = u64::MAX;
+    const ALL: u64 = u64::MAX;
     let without = |bit: u32| !(1 << bit);
-    let refused = Some(Errno::PERM);
-    let cases: [(u64, u64, u64, Option<Errno>, Option<Errno>); 5] = [
-        (without(MAP), all, all, refused, None),
-        (all, without(PROG), all, None, refused),
-        (all, all, without(0), None, refused),
-        (all, all, 1 << STRUCT_OPS, None, refused),
-        (1 << MAP, 1 << PROG, 1, None, None),
+    // What is delegated of maps, programs and attach types; whether the map, and whether the program, is granted.
+    let cases = [
+        ([without(MAP), ALL, ALL], false, true),
+        ([ALL, without(PROG), ALL], true, false),
+        ([ALL, ALL, without(0)], true, false),
+        ([ALL, ALL, 1 << STRUCT_OPS], true, false),
+        ([1 << MAP, 1 << PROG, 1], true, true),
     ];
-    let ops = LoopOps::of_the_kernel();
-    let options = |&(maps, progs, attachs, ..): &(u64, u64, u64, _, _)| {
-        vec![
-            ("delegate_cmds", "any".to_owned()),
-            ("delegate_maps", format!("{maps:#x}")),
-            ("delegate_progs", format!("{progs:#x}")),
-            ("delegate_attachs", format!("{attachs:#x}")),
-        ]
+    let keys = ["delegate_maps", "delegate_progs", "delegate_attachs"];
+    let options = |(masks, ..): &([u64; 3], bool, bool)| {
+        let masks = keys.into_iter().zip(masks);
+        masks
+            .map(|(key, mask)| (key, format!("{mask:#x}")))
+            .chain([("delegate_cmds", "any".to_owned())])
+            .collect()
     };
-    let instances: Vec<_> = cases.iter().map(options).collect();
+    let instances: Vec<Vec<_>> = cases.iter().map(options).collect();
+    let ops = LoopOps::of_the_kernel();
     container::run_each(&instances, |index, instance| {
         let token = instance.token();
-        let (.., map_refused, prog_refused) = cases[index];
+        let (_, map_granted, prog_granted) = cases[index];
         let map = ops.map_create(token.as_raw_fd());
         let prog = ops.load(token.as_raw_fd());
+        let expected = |granted: bool| (!granted).then_some(Errno::PERM);
         let errno = |result: &Result<OwnedFd, Errno>| result.as_ref().err().copied();
-        assert_eq!(errno(&map), map_refused, "map, {:?}", instances[index]);
-        assert_eq!(
-            errno(&prog),
-            prog_refused,
-            "program, {:?}",
-            instances[index]
-        );
+        let what = &instances[index];
+        assert_eq!(errno(&map), expected(map_granted), "map, {what:?}");
+        assert_eq!(errno(&prog), expected(prog_granted), "program, {what:?}");
         let (Ok(map), Ok(prog)) = (map, prog) else {
             return;
         };
