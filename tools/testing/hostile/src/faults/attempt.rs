@@ -43,6 +43,8 @@ pub struct Attempt {
 impl Attempt {
     /// Fails if the operation does: if a system call that is to meet no fault does not work, for one.
     pub fn make(operation: &Operation, comm: &str, fault: Fault, points: &Points) -> Result<Self> {
+        // What an attempt before this one, that failed, has left.
+        points.read()?;
         let before = Counts::now()?;
         let outcome = perform(operation, comm, fault)?;
         let mut leaks = Vec::new();
