@@ -10,6 +10,8 @@ use std::time::Instant;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use guest::container;
+use guest::container::Delegation;
 use guest::kernel::Log;
 
 use crate::counts::Counts;
@@ -19,6 +21,9 @@ use crate::probes::Probes;
 
 /// How long work items, RCU grace periods and the collection of sockets in flight may take in an emulated guest.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long nothing must become less to be taken for steady: longer than udev keeps its workers.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// The state before.
 pub struct Baseline {
@@ -43,13 +48,9 @@ impl Baseline {
             kmemleak = Some(from_now_on);
         }
         let log = Log::from_now_on();
-        // What is cached for the files that are read below is there from now on.
-        drop_caches()?;
-        Counts::now()?;
-        mounts()?;
-        drop_caches()?;
+        first_use(probes.as_ref())?;
         Ok(Self {
-            counts: Counts::now()?,
+            counts: steady_counts()?,
             mounts: mounts()?,
             probes,
             kmemleak,
@@ -104,6 +105,40 @@ impl Baseline {
 
     fn lives(&self) -> Result<Vec<Life>> {
         self.probes.as_ref().map_or(Ok(Vec::new()), Probes::lives)
+    }
+}
+
+/// Uses once what the kernel keeps an inode of from then on.
+fn first_use(probes: Option<&Probes>) -> Result<()> {
+    container::run(&Delegation::ANY, |instance| {
+        container::attach(&instance);
+        instance.token();
+    });
+    if let Some(probes) = probes {
+        probes.lives()?;
+    }
+    mounts().map(drop)
+}
+
+/// Counts when nothing becomes less any more: what others are about to give up, such as those who booted the system,
+/// would make room for a leak.
+fn steady_counts() -> Result<Counts> {
+    let start = Instant::now();
+    let mut before = Counts::now()?;
+    loop {
+        thread::sleep(QUIET);
+        drop_caches()?;
+        let now = Counts::now()?;
+        let fallen = before.beyond(&now);
+        if fallen.is_empty() {
+            return Ok(before);
+        }
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "the system does not come to rest: {fallen:?} less than {} s ago",
+            QUIET.as_secs()
+        );
+        before = now;
     }
 }
 
