@@ -65,6 +65,7 @@ impl Baseline {
             .into_iter()
             .map(|(kind, more)| format!("{kind}: {more} more than before"))
             .collect();
+        drop_caches()?;
         println!("before: {}\nafter: {}", self.counts, Counts::now()?);
         for Life { kind, made, ended } in self.lives()? {
             println!("{kind}: {made} made, {ended} ended");
