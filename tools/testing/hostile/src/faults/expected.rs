@@ -6,7 +6,10 @@ use rustix::io::Errno;
 
 /// Functions that make do without the memory, and how. All of a line are among the callers.
 const FALLBACKS: &[(&[&str], &str)] = &[
-    (&["kmemleak"], "takes an object from its pool"),
+    (
+        &["__create_object"],
+        "kmemleak takes an object from its pool",
+    ),
     (&["stack_depot_save_flags"], "goes without the stack trace"),
     (&["debug_object"], "takes an object from its pool"),
     (&["alloc_slab_page"], "tries again with the smallest order"),

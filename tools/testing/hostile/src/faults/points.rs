@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where in the kernel a fault was met: a tracing instance with a probe on the function that decides on faults, and with
+//! Where in the kernel a fault was met: a tracing instance with probes on the functions that decide on faults, and with
 //! the events of tokens.
 
 use std::fs;
@@ -18,10 +18,10 @@ use rustix::mount::MountFlags;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "/sys/kernel/tracing/instances/bpf-token-faults";
-const PROBE: &str = "bpf_token_faults/fault";
+const GROUP: &str = "bpf_token_faults";
 
-/// What failslab and fail_page_alloc ask whether an allocation fails.
-const DECIDES: &str = "should_fail_ex";
+/// What decides whether an allocation fails, and the type of its answer, which is 0 if it does not.
+const PROBES: [(&str, &str); 2] = [("should_failslab", "s32"), ("should_fail_alloc_page", "u8")];
 
 pub struct Points(Option<File>);
 
@@ -39,28 +39,24 @@ impl Points {
         mount_tracefs()?;
         // What a run that was stopped has left.
         let _ = fs::remove_dir(INSTANCE);
-        let _ = append("kprobe_events", &format!("-:{PROBE}"));
-        append(
-            "kprobe_events",
-            &format!("r:{PROBE} {DECIDES} fails=$retval:u8"),
-        )?;
+        for (function, kind) in PROBES {
+            let _ = remove(function);
+            let probe = format!("r:{GROUP}/{function} {function} fails=$retval:{kind}");
+            append("kprobe_events", &probe)?;
+        }
         fs::create_dir(INSTANCE).context(INSTANCE)?;
         let mut pipe = OpenOptions::new();
         pipe.read(true).custom_flags(NONBLOCK);
         let path = format!("{INSTANCE}/trace_pipe");
         let points = Self(Some(pipe.open(&path).context(path)?));
-        for (file, value) in [
-            (format!("events/{PROBE}/filter"), "fails == 1"),
-            (
-                format!("events/{PROBE}/trigger"),
-                "stacktrace if fails == 1",
-            ),
-            (format!("events/{PROBE}/enable"), "1"),
-            ("events/bpf_token/bpf_token_create/enable".to_owned(), "1"),
-            ("events/bpf_token/bpf_token_free/enable".to_owned(), "1"),
-        ] {
-            append(&format!("instances/bpf-token-faults/{file}"), value)?;
+        for (function, _) in PROBES {
+            let event = format!("{GROUP}/{function}");
+            set(&event, "filter", "fails != 0")?;
+            set(&event, "trigger", "stacktrace if fails != 0")?;
+            set(&event, "enable", "1")?;
         }
+        set("bpf_token/bpf_token_create", "enable", "1")?;
+        set("bpf_token/bpf_token_free", "enable", "1")?;
         Ok(points)
     }
 
@@ -78,6 +74,16 @@ impl Points {
 
 /// `O_NONBLOCK`: what is not there is not waited for.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+/// Sets what concerns an event in the instance.
+fn set(event: &str, file: &str, value: &str) -> Result<()> {
+    let path = format!("{INSTANCE}/events/{event}/{file}");
+    fs::write(&path, value).with_context(|| format!("{value} to {path}"))
+}
+
+fn remove(function: &str) -> Result<()> {
+    append("kprobe_events", &format!("-:{GROUP}/{function}"))
+}
 
 fn append(file: &str, line: &str) -> Result<()> {
     let path = format!("{TRACEFS}/{file}");
@@ -101,7 +107,7 @@ impl Drop for Points {
         self.0 = None;
         let removed = fs::remove_dir(INSTANCE)
             .context(INSTANCE)
-            .and_then(|()| append("kprobe_events", &format!("-:{PROBE}")));
+            .and_then(|()| PROBES.iter().try_for_each(|(function, _)| remove(function)));
         if let Err(error) = removed {
             eprintln!("{error:#}");
         }
@@ -121,14 +127,20 @@ impl Seen {
     /// ```text
     ///  task-1 [000] ..... 1.0: bpf_token_create: userns=...
     ///  task-1 [000] ..... 1.0: <stack trace>
-    ///  => should_failslab
+    ///  => arch_rethook_trampoline
+    ///  => kmem_cache_alloc_noprof
     /// ```
+    ///
+    /// The functions of the probe itself come first, and are left out.
     fn parse(text: &str) -> Self {
         let mut seen = Self::default();
         for line in text.lines() {
             if let Some(function) = line.strip_prefix(" => ") {
                 if let Some(stack) = seen.faults.last_mut() {
                     stack.push(function.trim().to_owned());
+                    if function.contains("rethook_trampoline") {
+                        stack.clear();
+                    }
                 }
             } else if line.contains(": <stack trace>") {
                 seen.faults.push(Vec::new());
