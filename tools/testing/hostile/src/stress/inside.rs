@@ -17,9 +17,10 @@ use super::processes;
 use super::worker;
 use super::worker::Worker;
 
-/// How long a container and a worker go on, if they are not killed.
-const CONTAINER: Duration = Duration::from_secs(8);
-const WORKER: Duration = Duration::from_secs(3);
+/// How long a container and a worker go on at most, if they are not killed. To start one takes a second in a debug
+/// kernel under emulation.
+const CONTAINER: Duration = Duration::from_secs(20);
+const WORKER: Duration = Duration::from_secs(12);
 
 /// Runs workers, each in a process of its own, and a new one for each that ends.
 pub fn run(

@@ -70,7 +70,7 @@ pub const OPERATIONS: [Operation; 15] = [
     operation("token's fdinfo read", 40, fdinfo, &[]),
     operation("token closed", 150, close, &[]),
     operation("object closed", 110, close_object, &[]),
-    operation("process killed", 1, kill, &[Errno::SRCH, Errno::PERM]),
+    operation("process killed", 4, kill, &[Errno::SRCH, Errno::PERM]),
 ];
 
 pub fn take_any<T>(all: &mut Vec<T>, rng: &mut Rng) -> Option<T> {
