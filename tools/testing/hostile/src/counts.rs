@@ -52,11 +52,16 @@ impl Counts {
     }
 
     /// Waits until there is no more of anything than there was `before`, as much is freed by work items and after RCU
-    /// grace periods. Tells what there still is more of after `patience`.
-    pub fn settle(before: &Self, patience: Duration) -> Result<Vec<(&'static str, u64)>> {
+    /// grace periods. Tells what there still is more of after `patience`. Kinds in `later` are not looked at.
+    pub fn settle(
+        before: &Self,
+        patience: Duration,
+        later: &[&str],
+    ) -> Result<Vec<(&'static str, u64)>> {
         let end = Instant::now() + patience;
         loop {
-            let beyond = Self::now()?.beyond(before);
+            let mut beyond = Self::now()?.beyond(before);
+            beyond.retain(|(kind, _)| !later.contains(kind));
             if beyond.is_empty() || Instant::now() > end {
                 return Ok(beyond);
             }

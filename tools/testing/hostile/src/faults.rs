@@ -10,6 +10,7 @@ mod operations;
 mod points;
 mod report;
 mod series;
+mod sites;
 
 use anyhow::anyhow;
 use anyhow::Context as _;
@@ -54,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let series = Series::new(index, operation, &points, arguments.points);
         let row = match arguments.nth {
             Some(nth) => series.run_one(nth),
-            None => series.run(),
+            None => series.run()?,
         };
         eprintln!("  {row}");
         rows.push(row);

@@ -12,7 +12,7 @@ const FALLBACKS: &[(&[&str], &str)] = &[
     ),
     (&["stack_depot_save_flags"], "goes without the stack trace"),
     (&["debug_object"], "takes an object from its pool"),
-    (&["alloc_slab_page"], "tries again with the smallest order"),
+    (&["allocate_slab"], "tries again with the smallest order"),
     (&["idr_preload"], "there is no need for what is preloaded"),
     (&["idr_alloc_cyclic"], "takes what was preloaded"),
     (&["xas_alloc"], "tries again, and may sleep then"),
@@ -24,20 +24,21 @@ const FALLBACKS: &[(&[&str], &str)] = &[
     (&["LogAttr"], "goes without the log, whose lack is no error"),
 ];
 
-/// Functions that do not say `ENOMEM`, and what they say.
-const OTHERS: &[(&str, Errno)] = &[
-    ("bpf_get_inode", Errno::NOSPC),
-    ("sock_alloc_send_pskb", Errno::NOBUFS),
-    ("proc_pid_make_inode", Errno::NOENT),
+/// Functions that do not say `ENOMEM`, and what they say. All of a line are among the callers.
+const OTHERS: &[(&[&str], Errno)] = &[
+    (&["bpf_get_inode"], Errno::NOSPC),
+    (&["new_inode", "bpf_fill_super"], Errno::NOSPC),
+    (&["sock_alloc_send_pskb"], Errno::NOBUFS),
+    (&["proc_pid_make_inode"], Errno::NOENT),
 ];
 
 /// The errno, given the functions in which the allocation failed and the errno when none fails.
 pub fn errno(stack: &[String], otherwise: Option<Errno>) -> Option<Errno> {
-    let passes = |function: &str| stack.iter().any(|caller| caller.contains(function));
-    let makes_do = |(functions, _): &(&[&str], &str)| functions.iter().all(|name| passes(name));
-    if FALLBACKS.iter().any(makes_do) {
+    let passes = |function: &&str| stack.iter().any(|caller| caller.contains(function));
+    let all = |functions: &[&str]| functions.iter().all(passes);
+    if FALLBACKS.iter().any(|(functions, _)| all(functions)) {
         return otherwise;
     }
-    let other = OTHERS.iter().find(|(function, _)| passes(function));
+    let other = OTHERS.iter().find(|(functions, _)| all(functions));
     Some(other.map_or(Errno::NOMEM, |(_, errno)| *errno))
 }

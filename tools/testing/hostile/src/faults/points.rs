@@ -28,7 +28,7 @@ pub struct Points(Option<File>);
 /// What was seen since it was last read.
 #[derive(Default)]
 pub struct Seen {
-    /// For each fault the functions that it was met in, the innermost first.
+    /// For each fault the functions that it was met in, with the offsets there, the innermost first.
     pub faults: Vec<Vec<String>>,
     pub tokens_created: u64,
     pub tokens_freed: u64,
@@ -49,6 +49,8 @@ impl Points {
         pipe.read(true).custom_flags(NONBLOCK);
         let path = format!("{INSTANCE}/trace_pipe");
         let points = Self(Some(pipe.open(&path).context(path)?));
+        let offsets = format!("{INSTANCE}/options/sym-offset");
+        fs::write(&offsets, "1").context(offsets)?;
         for (function, _) in PROBES {
             let event = format!("{GROUP}/{function}");
             set(&event, "filter", "fails != 0")?;
@@ -127,8 +129,8 @@ impl Seen {
     /// ```text
     ///  task-1 [000] ..... 1.0: bpf_token_create: userns=...
     ///  task-1 [000] ..... 1.0: <stack trace>
-    ///  => arch_rethook_trampoline
-    ///  => kmem_cache_alloc_noprof
+    ///  => arch_rethook_trampoline+0x0/0x70
+    ///  => kmem_cache_alloc_noprof+0x2b0/0x3f0
     /// ```
     ///
     /// The functions of the probe itself come first, and are left out.

@@ -2,8 +2,10 @@
 
 //! All faults of one operation, one after the other.
 
+use std::time::Duration;
 use std::time::Instant;
 
+use anyhow::Result;
 use guest::kernel::Log;
 use rustix::io::Errno;
 
@@ -15,6 +17,12 @@ use super::operations::Makes;
 use super::operations::Operation;
 use super::points::Points;
 use super::report::Row;
+use super::sites;
+use super::sites::Sites;
+use crate::counts::Counts;
+
+/// For what is freed in batches.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// More allocations than any operation makes.
 const MOST: u32 = 5_000;
@@ -25,6 +33,7 @@ pub struct Series<'a> {
     /// Whether to tell where each fault was met.
     verbose: bool,
     log: Log,
+    sites: Sites,
     row: Row,
 }
 
@@ -35,6 +44,7 @@ impl<'a> Series<'a> {
             points,
             verbose,
             log: Log::from_now_on(),
+            sites: Sites::default(),
             row: Row::new(index, operation.name),
         }
     }
@@ -54,8 +64,9 @@ impl<'a> Series<'a> {
         self.row
     }
 
-    pub fn run(mut self) -> Row {
+    pub fn run(mut self) -> Result<Row> {
         let start = Instant::now();
+        let before = Counts::now()?;
         self.attempt(Fault::None);
         while self.row.allocations < MOST && self.allocation(self.row.allocations + 1) {
             self.row.allocations += 1;
@@ -63,19 +74,43 @@ impl<'a> Series<'a> {
         if self.row.allocations == MOST {
             self.fail(Fault::Allocation(MOST), "there is no end of allocations");
         }
+        while let Some((callers, numbers)) = self.sites.passed_over() {
+            self.look_for(&callers, numbers);
+        }
         self.attempt(Fault::Descriptors);
         // The manager may go beyond fs.file-max.
         if !matches!(self.operation.by, By::Manager(_)) {
             self.attempt(Fault::Files);
         }
+        for (kind, more) in Counts::settle(&before, PATIENCE, &[])? {
+            self.row.leaks += 1;
+            let name = self.operation.name;
+            let leak = format!("{name}: leaks: {more} {kind} after all attempts");
+            self.row.failures.push(leak);
+        }
         self.row.time = start.elapsed();
-        self.row
+        Ok(self.row)
     }
 
     /// Tells whether there are that many allocations, and the last of them failed.
     fn allocation(&mut self, nth: u32) -> bool {
         let attempt = self.attempt(Fault::Allocation(nth));
         attempt.is_some_and(|attempt| attempt.outcome.met > 0)
+    }
+
+    /// Fails allocations of these numbers, until one of them is that of the callers.
+    fn look_for(&mut self, callers: &[String], numbers: impl Iterator<Item = u32>) {
+        for nth in numbers {
+            if self.allocation(nth) {
+                self.row.allocations += 1;
+            }
+            if self.sites.met(callers) {
+                return;
+            }
+        }
+        let what = format!("an allocation was passed over, in {}", told(callers));
+        self.fail(Fault::None, &what);
+        self.sites.give_up(callers);
     }
 
     fn attempt(&mut self, fault: Fault) -> Option<Attempt> {
@@ -98,7 +133,10 @@ impl<'a> Series<'a> {
 
     fn judge(&mut self, fault: Fault, attempt: &Attempt) {
         let stack = attempt.stack.as_ref();
-        let place = stack.map_or(String::new(), |stack| format!(", in {}", stack.join(" < ")));
+        if let (Fault::Allocation(nth), Some(stack)) = (fault, stack) {
+            self.sites.note(nth, stack);
+        }
+        let place = stack.map_or(String::new(), |stack| format!(", in {}", told(stack)));
         if self.verbose {
             let (operation, errno) = (self.operation.name, name(attempt.outcome.errno));
             println!("{operation}, {fault}: {errno}{place}");
@@ -119,7 +157,11 @@ impl<'a> Series<'a> {
     }
 
     /// The errno that is right, if the right number of faults was met.
-    fn errno_of(&mut self, fault: Fault, attempt: &Attempt) -> Result<Option<Errno>, String> {
+    fn errno_of(
+        &mut self,
+        fault: Fault,
+        attempt: &Attempt,
+    ) -> std::result::Result<Option<Errno>, String> {
         let (outcome, makes) = (&attempt.outcome, self.operation.makes);
         let (must_meet, errno) = match (fault, makes) {
             (Fault::Allocation(_), _) if outcome.met > 0 => {
@@ -155,6 +197,11 @@ impl<'a> Series<'a> {
             name = self.operation.name
         ));
     }
+}
+
+fn told(stack: &[String]) -> String {
+    let names: Vec<_> = stack.iter().map(|function| sites::name(function)).collect();
+    names.join(" < ")
 }
 
 fn name(errno: Option<Errno>) -> String {
