@@ -52,16 +52,16 @@ impl Counts {
     }
 
     /// Waits until there is no more of anything than there was `before`, as much is freed by work items and after RCU
-    /// grace periods. Tells what there still is more of after `patience`. Kinds in `later` are not looked at.
+    /// grace periods. Tells what there still is more of after `patience`. Only the kinds that are `wanted` are looked at.
     pub fn settle(
         before: &Self,
         patience: Duration,
-        later: &[&str],
+        wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<(&'static str, u64)>> {
         let end = Instant::now() + patience;
         loop {
             let mut beyond = Self::now()?.beyond(before);
-            beyond.retain(|(kind, _)| !later.contains(kind));
+            beyond.retain(|(kind, _)| wanted(kind));
             if beyond.is_empty() || Instant::now() > end {
                 return Ok(beyond);
             }

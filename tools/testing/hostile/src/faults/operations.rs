@@ -6,7 +6,7 @@ mod commands;
 mod mounting;
 mod tokens;
 
-use std::ffi::CStr;
+use std::ffi::CString;
 
 use guest::container::Delegation;
 use guest::container::Instance;
@@ -137,11 +137,13 @@ fn inject_logged<T>(
     }
 }
 
-/// Makes the reading of a whole file meet the fault, and gives its text if it was read.
-fn inject_reading(injector: &mut Injector, path: &CStr) -> Option<String> {
+/// Makes the reading of a whole file of the process in /proc meet the fault, and gives its text if it was read.
+fn inject_reading(injector: &mut Injector, name: &str) -> Option<String> {
+    let pid = rustix::process::getpid().as_raw_nonzero();
+    let path = CString::new(format!("/proc/{pid}/{name}")).expect("no zero in it");
     let mut buffer = [0; 16384];
     let result = injector.inject(|| {
-        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut end = 0;
         loop {
             match rustix::io::read(&file, &mut buffer[end..])? {

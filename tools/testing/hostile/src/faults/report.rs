@@ -20,7 +20,7 @@ pub struct Row {
     pub files: u32,
     pub leaks: usize,
     pub time: Duration,
-    pub failures: Vec<String>,
+    failures: Vec<String>,
 }
 
 impl Row {
@@ -35,6 +35,15 @@ impl Row {
             time: Duration::ZERO,
             failures: Vec::new(),
         }
+    }
+
+    /// Tells what went wrong, at once and in the end. `again` are the arguments that repeat only that.
+    pub fn fail(&mut self, what: String, again: &str) {
+        let name = self.name;
+        let failure =
+            format!("{name}, {what}\n  again: hostile faults --operation '{name}'{again}");
+        eprintln!("FAILED: {failure}");
+        self.failures.push(failure);
     }
 
     /// The name of the processes of an attempt, by which kmemleak tells whose memory is lost. It has at most 15 bytes.

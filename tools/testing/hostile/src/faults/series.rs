@@ -9,6 +9,7 @@ use anyhow::Result;
 use guest::kernel::Log;
 use rustix::io::Errno;
 
+use super::attempt;
 use super::attempt::Attempt;
 use super::expected;
 use super::injector::Fault;
@@ -82,11 +83,10 @@ impl<'a> Series<'a> {
         if !matches!(self.operation.by, By::Manager(_)) {
             self.attempt(Fault::Files);
         }
-        for (kind, more) in Counts::settle(&before, PATIENCE, &[])? {
+        for (kind, more) in Counts::settle(&before, PATIENCE, attempt::is_late)? {
             self.row.leaks += 1;
-            let name = self.operation.name;
-            let leak = format!("{name}: leaks: {more} {kind} after all attempts");
-            self.row.failures.push(leak);
+            self.row
+                .fail(format!("leaks: {more} {kind} after all attempts"), "");
         }
         self.row.time = start.elapsed();
         Ok(self.row)
@@ -108,7 +108,7 @@ impl<'a> Series<'a> {
                 return;
             }
         }
-        let what = format!("an allocation was passed over, in {}", told(callers));
+        let what = format!("an allocation was passed over, in {}", sites::told(callers));
         self.fail(Fault::None, &what);
         self.sites.give_up(callers);
     }
@@ -136,7 +136,9 @@ impl<'a> Series<'a> {
         if let (Fault::Allocation(nth), Some(stack)) = (fault, stack) {
             self.sites.note(nth, stack);
         }
-        let place = stack.map_or(String::new(), |stack| format!(", in {}", told(stack)));
+        let place = stack.map_or(String::new(), |stack| {
+            format!(", in {}", sites::told(stack))
+        });
         if self.verbose {
             let (operation, errno) = (self.operation.name, name(attempt.outcome.errno));
             println!("{operation}, {fault}: {errno}{place}");
@@ -167,7 +169,10 @@ impl<'a> Series<'a> {
             (Fault::Allocation(_), _) if outcome.met > 0 => {
                 let stack = attempt.stack.as_ref();
                 let stack = stack.ok_or("the probe did not see where the fault was met")?;
-                (1, expected::errno(stack, self.operation.errno))
+                (
+                    1,
+                    expected::errno(&sites::told(stack), self.operation.errno),
+                )
             }
             (Fault::Descriptors, Makes::Descriptor | Makes::File) => {
                 self.row.descriptors = outcome.met;
@@ -192,16 +197,8 @@ impl<'a> Series<'a> {
             Fault::Allocation(nth) => format!(" --nth {nth}"),
             _ => String::new(),
         };
-        self.row.failures.push(format!(
-            "{name}, {fault}: {what}\n  again: hostile faults --operation '{name}'{again}",
-            name = self.operation.name
-        ));
+        self.row.fail(format!("{fault}: {what}"), &again);
     }
-}
-
-fn told(stack: &[String]) -> String {
-    let names: Vec<_> = stack.iter().map(|function| sites::name(function)).collect();
-    names.join(" < ")
 }
 
 fn name(errno: Option<Errno>) -> String {

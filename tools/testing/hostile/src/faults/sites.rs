@@ -27,8 +27,14 @@ fn brings_about(function: &str) -> bool {
 }
 
 /// A function without the offset in it.
-pub fn name(function: &str) -> &str {
+fn name(function: &str) -> &str {
     function.split('+').next().unwrap_or_default()
+}
+
+/// A chain of callers, the innermost first, without the offsets in them.
+pub fn told(stack: &[String]) -> String {
+    let names: Vec<_> = stack.iter().map(|function| name(function)).collect();
+    names.join(" < ")
 }
 
 /// What of an allocation has failed.

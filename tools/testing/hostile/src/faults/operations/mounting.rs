@@ -128,7 +128,7 @@ pub fn operations() -> Vec<Operation> {
             Makes::File,
             By::container(Delegation::ANY, |instance, injector| {
                 container::attach(instance);
-                let text = super::inject_reading(injector, c"/proc/thread-self/mountinfo");
+                let text = super::inject_reading(injector, "mountinfo");
                 if let Some(text) = text {
                     assert!(text.contains("delegate_cmds=any"), "{text}");
                 }
