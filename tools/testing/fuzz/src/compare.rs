@@ -134,10 +134,12 @@ impl Comparison<'_> {
         self.shown("statmount", of_c, &c.statmount, of_rust, &rust.statmount)?;
         self.token("C", of_c, &c.token)?;
         self.token("Rust", of_rust, &rust.token)?;
-        if of_c == of_rust && c.token != rust.token {
-            return Err("the token differs".to_owned());
+        match (&c.token, &rust.token) {
+            (Ok(c), Ok(rust)) if others_of(c) != others_of(rust) => {
+                Err("the fdinfo of the token differs".to_owned())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether a mount is shown with the masks it has, and otherwise the same.
@@ -161,7 +163,7 @@ impl Comparison<'_> {
             if ours != expected.iter().map(String::as_bytes).collect::<Vec<_>>() {
                 return Err(format!("{place}: {who} does not show {expected:?}"));
             }
-            others.push(other.concat());
+            others.push(other.join(&b','));
         }
         if others[0] != others[1] {
             return Err(format!("{place} differs"));
@@ -177,11 +179,7 @@ impl Comparison<'_> {
     ) -> Result<(), String> {
         let is_expected = match token {
             Ok(token) => {
-                let shown: Vec<_> = token
-                    .fdinfo
-                    .lines()
-                    .filter(|line| line.contains("allowed_"))
-                    .collect();
+                let shown: Vec<_> = token.fdinfo.lines().filter(is_mask).collect();
                 masks != [0; 4] && token.info == masks && shown == self.fdinfo(masks)
             }
             Err(errno) => masks == [0; 4] && *errno == libc::ENOENT,
@@ -272,10 +270,11 @@ impl Comparison<'_> {
         let is_token = Descriptor::of(reopen.fd).is_some_and(|descriptor| {
             descriptor.delegated().is_some() || descriptor == Descriptor::TokenPath
         });
+        let has = |flags: i32| reopen.flags & flags as u32 == flags as u32;
+        let is_valid = !has(libc::O_PATH) && !has(libc::O_CREAT | libc::O_DIRECTORY);
         // C opens it; that it cannot be used with O_DIRECT, it finds afterwards.
-        let is_direct = reopen.flags & libc::O_DIRECT as u32 != 0;
-        let opened = if is_direct { libc::EINVAL } else { 0 };
-        let is_opened = is_token && c == opened && reopen.flags & libc::O_PATH as u32 == 0;
+        let opened = if has(libc::O_DIRECT) { libc::EINVAL } else { 0 };
+        let is_opened = is_token && is_valid && c == opened;
         let predict = |rules: Rules| {
             if is_opened && rules.has(Rule::D6) {
                 libc::ENXIO
@@ -289,4 +288,14 @@ impl Comparison<'_> {
         }
         Ok(self.rules.that_matter(predict))
     }
+}
+
+fn is_mask(line: &&str) -> bool {
+    line.starts_with("allowed_")
+}
+
+/// What an fdinfo has besides the masks.
+fn others_of(token: &Token) -> Vec<&str> {
+    let lines = token.fdinfo.lines();
+    lines.filter(|line| !is_mask(line)).collect()
 }
