@@ -21,7 +21,11 @@ off) targets=(kernel/bpf/inode.o kernel/bpf/syscall.o kernel/bpf/token.o) withou
 lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/) ;;
 *) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug." ;;
 esac
-fragment() { cat "${configs[@]}" | grep -vE "$without" && echo "$with"; }
+# The last word on an option counts.
+fragment() {
+	(cat "${configs[@]}" && echo "$with") | grep -vE "$without" | tac |
+		awk 'match($0, /CONFIG_[A-Z0-9_]+/) && !seen[substr($0, RSTART, RLENGTH)]++'
+}
 tree=$BUILD/linux-$kind
 out=$tree/$build
 image=$out/arch/x86/boot/bzImage
