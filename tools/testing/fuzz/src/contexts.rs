@@ -149,8 +149,23 @@ fn mount_with(data: &Bytes, log: &mut kernel::Log) -> MountSaw {
         errno: errno(mounted),
         messages: messages
             .filter(|message| message.starts_with("bpf: "))
-            .map(|message| Bytes(message.into_bytes()))
+            .map(|message| Bytes(unescaped(message.as_bytes())))
             .collect(),
         mountinfo,
     }
+}
+
+/// What /dev/kmsg shows as it was logged: there, a backslash and what cannot be printed are `\x` and two digits.
+fn unescaped(message: &[u8]) -> Vec<u8> {
+    let mut logged = Vec::new();
+    let mut rest = message;
+    while let [byte, tail @ ..] = rest {
+        let escape = rest.strip_prefix(b"\\x").and_then(|rest| rest.get(..2));
+        let code = escape
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        logged.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &rest[4..] } else { tail };
+    }
+    logged
 }
