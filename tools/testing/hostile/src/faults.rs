@@ -15,9 +15,11 @@ mod sites;
 use anyhow::anyhow;
 use anyhow::Context as _;
 use anyhow::Result;
+use guest::bpf;
 use guest::kernel;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
+use rustix::thread::CpuSet;
 
 use crate::kmemleak::Kmemleak;
 use knobs::Knobs;
@@ -43,6 +45,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let _knobs = Knobs::turn()?;
     prepare()?;
 
+    // With a program there, there also is room for the code of others, whose lack would change what is allocated.
+    let _program = bpf::prog_load(&operations::XDP, None).context("a program for root")?;
     let points = Points::watch()?;
     operations.iter().try_for_each(attempt::warm_up)?;
     points.read()?;
@@ -88,6 +92,10 @@ fn prepare() -> Result<()> {
     ] {
         set.map_err(|failed| anyhow!("{failed:?}"))?;
     }
+    // What a processor has in store for itself is among what decides on allocations.
+    let mut first = CpuSet::new();
+    first.set(0);
+    rustix::thread::sched_setaffinity(None, &first).context("sched_setaffinity")?;
     // Containers lock their memory, and inherit this.
     let unlimited = Rlimit {
         current: None,

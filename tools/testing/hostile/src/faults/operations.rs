@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::injector::Injector;
+pub use commands::XDP;
 
 /// An operation, of which a part meets a fault.
 pub struct Operation {

@@ -16,6 +16,8 @@ pub struct Row {
     index: usize,
     name: &'static str,
     pub allocations: u32,
+    /// Allocations that were seen, but did not fail themselves.
+    pub passed_over: u32,
     pub descriptors: u32,
     pub files: u32,
     pub leaks: usize,
@@ -29,6 +31,7 @@ impl Row {
             index,
             name,
             allocations: 0,
+            passed_over: 0,
             descriptors: 0,
             files: 0,
             leaks: 0,
@@ -71,9 +74,10 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<36} {:>11} {:>11} {:>5} {:>5} {:>8.1} s",
+            "{:<36} {:>11} {:>11} {:>11} {:>5} {:>5} {:>8.1} s",
             self.name,
             self.allocations,
+            self.passed_over,
             self.descriptors,
             self.files,
             self.leaks,
@@ -108,8 +112,8 @@ pub fn attribute(leaks: Vec<Leak>, rows: &mut [Row]) -> Result<()> {
 /// Tells all, and fails if anything went wrong.
 pub fn tell(rows: &[Row]) -> Result<()> {
     println!(
-        "{:<36} {:>11} {:>11} {:>5} {:>5} {:>10}",
-        "operation", "allocations", "descriptors", "files", "leaks", "time"
+        "{:<36} {:>11} {:>11} {:>11} {:>5} {:>5} {:>10}",
+        "operation", "allocations", "passed over", "descriptors", "files", "leaks", "time"
     );
     for row in rows {
         println!("{row}");

@@ -25,7 +25,10 @@ use crate::counts::Counts;
 /// For what is freed in batches.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// More allocations than any operation makes.
+/// How often a number is tried again that is that of a place known before: the place may be a loop's.
+const TIMES: u32 = 2;
+
+/// More allocations than fail in any operation.
 const MOST: u32 = 5_000;
 
 pub struct Series<'a> {
@@ -35,6 +38,8 @@ pub struct Series<'a> {
     verbose: bool,
     log: Log,
     sites: Sites,
+    /// Whether the last fault was met in a place not known before.
+    new_site: bool,
     row: Row,
 }
 
@@ -46,6 +51,7 @@ impl<'a> Series<'a> {
             verbose,
             log: Log::from_now_on(),
             sites: Sites::default(),
+            new_site: false,
             row: Row::new(index, operation.name),
         }
     }
@@ -53,9 +59,7 @@ impl<'a> Series<'a> {
     /// Fails one allocation only.
     pub fn run_one(mut self, nth: u32) -> Row {
         let start = Instant::now();
-        if self.allocation(nth) {
-            self.row.allocations = 1;
-        } else {
+        if !self.allocation(nth) {
             self.fail(
                 Fault::Allocation(nth),
                 "there are not that many allocations",
@@ -69,12 +73,7 @@ impl<'a> Series<'a> {
         let start = Instant::now();
         let before = Counts::now()?;
         self.attempt(Fault::None);
-        while self.row.allocations < MOST && self.allocation(self.row.allocations + 1) {
-            self.row.allocations += 1;
-        }
-        if self.row.allocations == MOST {
-            self.fail(Fault::Allocation(MOST), "there is no end of allocations");
-        }
+        self.count_up();
         while let Some((callers, numbers)) = self.sites.passed_over() {
             self.look_for(&callers, numbers);
         }
@@ -95,21 +94,42 @@ impl<'a> Series<'a> {
     /// Tells whether there are that many allocations, and the last of them failed.
     fn allocation(&mut self, nth: u32) -> bool {
         let attempt = self.attempt(Fault::Allocation(nth));
-        attempt.is_some_and(|attempt| attempt.outcome.met > 0)
+        let met = attempt.is_some_and(|attempt| attempt.outcome.met > 0);
+        self.row.allocations += u32::from(met);
+        met
+    }
+
+    /// Fails the 1st, 2nd, ... allocation, until there is none left to fail.
+    fn count_up(&mut self) {
+        let (mut nth, mut again) = (1, 0);
+        while self.allocation(nth) {
+            if self.row.allocations > MOST {
+                self.fail(Fault::Allocation(nth), "there is no end of allocations");
+                return;
+            }
+            if self.new_site || again == TIMES {
+                (nth, again) = (nth + 1, 0);
+            } else {
+                again += 1;
+            }
+        }
     }
 
     /// Fails allocations of these numbers, until one of them is that of the callers.
     fn look_for(&mut self, callers: &[String], numbers: impl Iterator<Item = u32>) {
         for nth in numbers {
-            if self.allocation(nth) {
-                self.row.allocations += 1;
-            }
+            self.allocation(nth);
             if self.sites.met(callers) {
                 return;
             }
         }
+        self.row.passed_over += 1;
         let what = format!("an allocation was passed over, in {}", sites::told(callers));
-        self.fail(Fault::None, &what);
+        if sites::is_ours(callers) {
+            self.row.fail(what, "");
+        } else {
+            println!("{}: {what}", self.operation.name);
+        }
         self.sites.give_up(callers);
     }
 
@@ -134,7 +154,7 @@ impl<'a> Series<'a> {
     fn judge(&mut self, fault: Fault, attempt: &Attempt) {
         let stack = attempt.stack.as_ref();
         if let (Fault::Allocation(nth), Some(stack)) = (fault, stack) {
-            self.sites.note(nth, stack);
+            self.new_site = self.sites.note(nth, stack);
         }
         let place = stack.map_or(String::new(), |stack| {
             format!(", in {}", sites::told(stack))

@@ -29,7 +29,7 @@ const LITTLE: Delegation<'static> =
 
 const NOT_DELEGATED: &str = "the token does not delegate";
 
-const XDP: Prog<'static> = Prog {
+pub const XDP: Prog<'static> = Prog {
     prog_type: ProgType::Xdp,
     attach_type: AttachType::Xdp,
     attach_btf_id: 0,
