@@ -15,9 +15,9 @@ for kernel in rust c debug; do
 done
 build_suites
 
-# debug LOG COMMAND: in the debug kernel; memory that was lost meanwhile is a failure too.
+# debug LOG COMMAND: in the debug kernel; memory that was lost meanwhile is a failure too, but what the boot lost is not.
 debug() {
-	MEMORY=3G TIMEOUT=${TIMEOUT:-1800} guest debug "$1" "status=0; ($2) || status=\$?; $bin/hostile leaks && exit \$status"
+	MEMORY=3G TIMEOUT=${TIMEOUT:-1800} guest debug "$1" "$bin/hostile leaks || true; status=0; ($2) || status=\$?; $bin/hostile leaks && exit \$status"
 }
 one_lane() {
 	debug "$LOGS/hostile-guest.log" "$bin/guest"
@@ -63,7 +63,7 @@ kunit "KUnit, debug kernel" "$LOGS/hostile-kunit.log"
 upstream "upstream's prog_tests/token.c, debug kernel" "$LOGS/hostile-upstream.log"
 libtest "library and bpftoken, debug kernel" "$LOGS/hostile-bpftoken.log"
 program "faults, debug kernel" "$LOGS/hostile-faults.log" 30
-program "stress, debug kernel" "$LOGS/hostile-stress.log" 30
-program "scale, Rust kernel" "$LOGS/hostile-scale.log" 6
+program "stress, debug kernel" "$LOGS/hostile-stress.log" 27
+program "scale, Rust kernel" "$LOGS/hostile-scale.log" 11
 program "C against Rust" "$LOGS/hostile-fuzz.log" 20
 total || exit 1
