@@ -139,22 +139,19 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    const WITHOUT_TOKEN: Self = Self {
-        given: None,
-        unfit: None,
-    };
-
-    /// Looks at the token that came with `request`.
+    /// Looks at the token that came with `request`, if one did.
     ///
     /// Fails with `EBADF` or `EINVAL` when the descriptor is that of no token.
     #[inline(always)]
-    fn with_token(request: Request, fd: u32) -> Result<Self> {
-        let token = Token::get_from_fd(fd)?;
-        let unfit = request.not_allowed_by(&token);
-        Ok(Self {
-            given: Some(token),
-            unfit,
-        })
+    fn new(request: Request, token_fd: Option<u32>) -> Result<Self> {
+        let given = match token_fd {
+            Some(fd) => Some(Token::get_from_fd(fd)?),
+            None => None,
+        };
+        let unfit = given
+            .as_deref()
+            .and_then(|token| request.not_allowed_by(token));
+        Ok(Self { given, unfit })
     }
 
     /// Hands the token on to what keeps it, if it is used.
@@ -302,57 +299,35 @@ pub(crate) struct ProgLoad {
 }
 
 /// Takes the token step of `request`, then checks the privileges; a refusal is told to `log`.
-// What comes without a token must not pay for one, so the two ways part at the start.
 #[inline(always)]
 pub(crate) fn admit(
     request: Request,
     token_fd: Option<u32>,
     log: Log<'_>,
-    check: impl Fn(&Admission) -> Result<(), Missing>,
+    check: impl FnOnce(&Admission) -> Result<(), Missing>,
 ) -> Result<Option<ARef<Token>>> {
-    match token_fd {
-        Some(fd) => admit_with_token(request, fd, log, check),
-        None => {
-            let admission = Admission::WITHOUT_TOKEN;
-            match check(&admission) {
-                Ok(()) => Ok(None),
-                Err(missing) => Err(refuse_admission(&admission, request, log, missing)),
-            }
-        }
-    }
-}
-
-#[inline(never)]
-fn admit_with_token(
-    request: Request,
-    fd: u32,
-    log: Log<'_>,
-    check: impl Fn(&Admission) -> Result<(), Missing>,
-) -> Result<Option<ARef<Token>>> {
-    let admission = match Admission::with_token(request, fd) {
+    let admission = match Admission::new(request, token_fd) {
         Ok(admission) => admission,
         Err(err) => {
+            let fd = token_fd.unwrap_or_default();
             let reason = || Reason::of_descriptor(fd, err);
             return Err(refuse(|| request.asked(), None, log, err, reason));
         }
     };
     match check(&admission) {
         Ok(()) => Ok(admission.into_token()),
-        Err(missing) => Err(refuse_admission(&admission, request, log, missing)),
+        Err(missing) => {
+            let err = missing.error();
+            let reason = || admission.reason(request, missing);
+            Err(refuse(
+                || request.asked(),
+                admission.given.as_deref(),
+                log,
+                err,
+                reason,
+            ))
+        }
     }
-}
-
-#[inline(always)]
-fn refuse_admission(
-    admission: &Admission,
-    request: Request,
-    log: Log<'_>,
-    missing: Missing,
-) -> Error {
-    let err = missing.error();
-    let reason = || admission.reason(request, missing);
-    let token = admission.given.as_deref();
-    refuse(|| request.asked(), token, log, err, reason)
 }
 
 /// Refuses what C code found a capability missing for, and returns `EPERM`.
