@@ -115,10 +115,13 @@ fn parts(bytes: &[u8], separator: u8) -> Vec<Bytes> {
     let items: Vec<&[u8]> = bytes.split(|byte| *byte == separator).collect();
     let lists = subsets(&items).into_iter();
     let mut parts: Vec<_> = lists.map(|items| Bytes(items.join(&separator))).collect();
-    for index in 0..bytes.len() {
-        let mut fewer = bytes.to_vec();
-        fewer.remove(index);
-        parts.push(Bytes(fewer));
+    // Of what is short, each range of bytes can go; of more, there are too many.
+    const SHORT: usize = 64;
+    let longest = if bytes.len() <= SHORT { SHORT } else { 1 };
+    for start in 0..bytes.len() {
+        for end in start + 1..=bytes.len().min(start + longest) {
+            parts.push(Bytes([&bytes[..start], &bytes[end..]].concat()));
+        }
     }
     parts
 }

@@ -25,9 +25,6 @@ use crate::counts::Counts;
 /// For what is freed in batches.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often a number is tried again that is that of a place known before: the place may be a loop's.
-const TIMES: u32 = 2;
-
 /// More allocations than fail in any operation.
 const MOST: u32 = 5_000;
 
@@ -101,17 +98,15 @@ impl<'a> Series<'a> {
 
     /// Fails the 1st, 2nd, ... allocation, until there is none left to fail.
     fn count_up(&mut self) {
-        let (mut nth, mut again) = (1, 0);
+        let (mut nth, mut again) = (1, false);
         while self.allocation(nth) {
             if self.row.allocations > MOST {
                 self.fail(Fault::Allocation(nth), "there is no end of allocations");
                 return;
             }
-            if self.new_site || again == TIMES {
-                (nth, again) = (nth + 1, 0);
-            } else {
-                again += 1;
-            }
+            // Once, as the place may be a loop's.
+            again = !self.new_site && !again;
+            nth += u32::from(!again);
         }
     }
 

@@ -14,7 +14,6 @@ use guest::bpf::ProgType;
 use guest::container::Delegation;
 use guest::container::Instance;
 use guest::insn;
-use guest::log;
 use guest::log::Log;
 use rustix::io::Errno;
 
@@ -73,15 +72,6 @@ fn granted_commands() -> Vec<Operation> {
             bpf::map_create(MapType::Array, Some(token))
         }),
         granted("BPF_PROG_LOAD", |token| bpf::prog_load(&XDP, Some(token))),
-        Operation::new(
-            "BPF_PROG_LOAD, log",
-            Makes::File,
-            with_token(Delegation::ANY, |token, injector| {
-                let mut buffer = log::Buffer::of(4096);
-                let log = buffer.log(log::LEVEL);
-                let _ = injector.inject(|| bpf::prog_load_logged(&XDP, Some(token), &log));
-            }),
-        ),
         granted("BPF_BTF_LOAD", move |token| {
             bpf::btf_load(&btf, Some(token))
         }),
