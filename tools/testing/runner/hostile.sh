@@ -62,7 +62,7 @@ libtest "our tests, debug kernel" "$LOGS/hostile-guest.log"
 kunit "KUnit, debug kernel" "$LOGS/hostile-kunit.log"
 upstream "upstream's prog_tests/token.c, debug kernel" "$LOGS/hostile-upstream.log"
 libtest "library and bpftoken, debug kernel" "$LOGS/hostile-bpftoken.log"
-program "faults, debug kernel" "$LOGS/hostile-faults.log" 30
+program "faults, debug kernel" "$LOGS/hostile-faults.log" 45
 program "stress, debug kernel" "$LOGS/hostile-stress.log" 27
 program "scale, Rust kernel" "$LOGS/hostile-scale.log" 11
 program "C against Rust" "$LOGS/hostile-fuzz.log" 20
