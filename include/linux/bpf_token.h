@@ -37,10 +37,9 @@ void bpf_delegation_show(struct seq_file *m, struct bpf_mount_opts *opts);
 
 int bpf_token_create_log(union bpf_attr *attr, struct bpf_common_attr *common, bpfptr_t ucommon,
 			 u32 size);
-int bpf_admit_map_create(const union bpf_attr *attr, bool token_given,
-			 struct bpf_verifier_log *log, struct bpf_token **token);
-int bpf_admit_prog_load(const union bpf_attr *attr, struct bpf_log_attr *log,
-			struct bpf_token **token);
+struct bpf_token *bpf_admit_map_create(const union bpf_attr *attr, bool token_given,
+				       struct bpf_verifier_log *log);
+struct bpf_token *bpf_admit_prog_load(const union bpf_attr *attr, struct bpf_log_attr *log);
 int bpf_admit_btf_load(const union bpf_attr *attr, struct bpf_log_attr *log);
 int bpf_admit_btf_get_fd_by_id(const union bpf_attr *attr);
 

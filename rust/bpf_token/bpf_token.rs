@@ -18,6 +18,7 @@ mod names;
 mod parse;
 mod reason;
 mod refusal;
+mod request;
 mod token;
 
 use crate::token::Token;

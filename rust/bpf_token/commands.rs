@@ -7,13 +7,17 @@ use crate::{
     admission::{
         self,
         admit,
-        Admission,
-        ProgLoad,
-        Request, //
+        Admitted, //
     },
     mount,
     reason::Purpose,
     refusal::Asked,
+    request::{
+        BtfGetFdById,
+        BtfLoad,
+        MapCreate,
+        ProgLoad, //
+    },
     token::Token, //
 };
 use kernel::{
@@ -28,8 +32,7 @@ use kernel::{
     ffi::c_int,
     fs_context::FsContext,
     prelude::*,
-    seq_file::SeqFile,
-    sync::aref::ARef, //
+    seq_file::SeqFile, //
 };
 
 /// `BPF_TOKEN_CREATE`: the same, with a reason in the log of the common attributes when refused.
@@ -58,29 +61,22 @@ pub(crate) unsafe extern "C" fn bpf_token_create_log(
 
 /// The token step of `BPF_MAP_CREATE`, and the privileges that it needs.
 ///
-/// Returns 0 with the token to use in `token`, or null for none; or a negative errno.
+/// Returns the token to use, null for none, or an errno as a pointer.
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, `log` be null or the log that it writes, and
-/// `token` be valid for writes.
+/// `attr` must be the attributes of the command, and `log` be null or the log that it writes.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_admit_map_create(
     attr: *const bindings::bpf_attr,
     token_given: bool,
     log: *mut bindings::bpf_verifier_log,
-    token: *mut *mut bindings::bpf_token,
-) -> c_int {
+) -> *mut bindings::bpf_token {
     // SAFETY: By the requirements of this function.
     let (attr, log) = unsafe { (&(*attr).__bindgen_anon_1, VerifierLog::from_ptr(log)) };
-    let (map_type, fd) = (attr.map_type, attr.map_token_fd as u32);
-    let log = log.map_or(Log::None, Log::Open);
-    let request = Request::MapCreate { map_type };
-    let admitted = admit(request, token_given.then_some(fd), log, |admission| {
-        admission.may_create_map(map_type)
-    });
-    // SAFETY: By the requirements of this function.
-    unsafe { hand_over(admitted, token) }
+    let fd = token_given.then_some(attr.map_token_fd as u32);
+    let TokenPtr(token) = admit(MapCreate(attr), fd, Log::Open(log));
+    token
 }
 
 /// The token step of `BPF_PROG_LOAD`, and the privileges that it needs before the verifier runs.
@@ -89,33 +85,18 @@ pub(crate) unsafe extern "C" fn bpf_admit_map_create(
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, `log` where its caller wants a log, and `token`
-/// be valid for writes.
+/// `attr` must be the attributes of the command, and `log` where its caller wants a log.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_admit_prog_load(
     attr: *const bindings::bpf_attr,
     log: *mut bindings::bpf_log_attr,
-    token: *mut *mut bindings::bpf_token,
-) -> c_int {
+) -> *mut bindings::bpf_token {
     // SAFETY: By the requirements of this function.
     let (attr, log) = unsafe { (&(*attr).__bindgen_anon_3, LogAttr::from_ptr(log)) };
-    let (prog_type, flags) = (attr.prog_type, attr.prog_flags);
-    let request = Request::ProgLoad {
-        prog_type,
-        attach_type: attr.expected_attach_type,
-    };
-    let load = ProgLoad {
-        prog_type,
-        insn_cnt: attr.insn_cnt,
-        any_alignment: flags & bindings::BPF_F_ANY_ALIGNMENT != 0,
-    };
-    let given = flags & bindings::BPF_F_TOKEN_FD != 0;
+    let given = attr.prog_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.prog_token_fd as u32);
-    let admitted = admit(request, fd, Log::Closed(log), |admission| {
-        admission.may_load_prog(&load)
-    });
-    // SAFETY: By the requirements of this function.
-    unsafe { hand_over(admitted, token) }
+    let TokenPtr(token) = admit(ProgLoad(attr), fd, Log::Closed(log));
+    token
 }
 
 /// The token step of `BPF_BTF_LOAD`, and the privilege that it needs. Returns 0 or a negative errno.
@@ -132,13 +113,8 @@ pub(crate) unsafe extern "C" fn bpf_admit_btf_load(
     let (attr, log) = unsafe { (&(*attr).__bindgen_anon_7, LogAttr::from_ptr(log)) };
     let given = attr.btf_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.btf_token_fd as u32);
-    let admitted = admit(
-        Request::BtfLoad,
-        fd,
-        Log::Closed(log),
-        Admission::may_load_btf,
-    );
-    errno_of(admitted.map(drop))
+    let Errno(errno) = admit(BtfLoad, fd, Log::Closed(log));
+    errno
 }
 
 /// The token step of `BPF_BTF_GET_FD_BY_ID`, and the privilege that it needs. Returns 0 or a
@@ -155,35 +131,38 @@ pub(crate) unsafe extern "C" fn bpf_admit_btf_get_fd_by_id(
     let attr = unsafe { &(*attr).__bindgen_anon_6 };
     let given = attr.open_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.fd_by_id_token_fd as u32);
-    let admitted = admit(
-        Request::BtfGetFdById,
-        fd,
-        Log::None,
-        Admission::may_get_btf_by_id,
-    );
-    errno_of(admitted.map(drop))
+    let Errno(errno) = admit(BtfGetFdById, fd, Log::None);
+    errno
 }
 
-/// Gives C code the token and 0, or the errno.
-///
-/// # Safety
-///
-/// `slot` must be valid for writes.
-#[inline]
-unsafe fn hand_over(
-    admitted: Result<Option<ARef<Token>>>,
-    slot: *mut *mut bindings::bpf_token,
-) -> c_int {
-    errno_of(admitted.map(|token| {
-        let token = token.map_or(core::ptr::null_mut(), Token::into_raw);
-        // SAFETY: By the requirements of this function.
-        unsafe { *slot = token };
-    }))
+/// The token for a command that keeps it: null if it uses none, an errno as a pointer if refused.
+struct TokenPtr(*mut bindings::bpf_token);
+
+impl From<Admitted> for TokenPtr {
+    #[inline]
+    fn from(admitted: Admitted) -> Self {
+        Self(match admitted {
+            Ok(Some(token)) => Token::into_raw(token),
+            Ok(None) => core::ptr::null_mut(),
+            Err(err) => err.to_ptr(),
+        })
+    }
 }
 
-#[inline]
-fn errno_of(result: Result) -> c_int {
-    result.map_or_else(|err| err.to_errno(), |()| 0)
+/// 0 or a negative errno, for a command that has no use for its token any more.
+struct Errno(c_int);
+
+impl From<Admitted> for Errno {
+    #[inline]
+    fn from(admitted: Admitted) -> Self {
+        Self(match admitted {
+            Ok(token) => {
+                drop(token);
+                0
+            }
+            Err(err) => err.to_errno(),
+        })
+    }
 }
 
 /// Tells that a map value with fields of the kernel was refused for want of `CAP_BPF`.
@@ -199,15 +178,13 @@ pub(crate) unsafe extern "C" fn bpf_refused_map_fields(
 ) {
     // SAFETY: By the requirements of this function.
     let (token, log) = unsafe { (Token::from_ptr(token), VerifierLog::from_ptr(log)) };
-    let request = Request::MapCreate { map_type };
-    let log = log.map_or(Log::None, Log::Open);
-    admission::refuse_unprivileged(
-        request.asked(),
-        token,
-        log,
-        Capability::BPF,
-        Purpose::MapFields,
-    );
+    let asked = Asked {
+        cmd: bindings::bpf_cmd_BPF_MAP_CREATE,
+        object_type: map_type,
+        attach_type: 0,
+    };
+    let (log, purpose) = (Log::Open(log), Purpose::MapFields);
+    admission::refuse_unprivileged(asked, token, log, Capability::BPF, purpose);
 }
 
 /// Tells that a `cgroup_skb` program was refused to be attached for want of `CAP_NET_ADMIN`.

@@ -57,8 +57,6 @@ pub(crate) enum Purpose {
     AnyAlignment,
     /// More instructions than an unprivileged program may have.
     Instructions(u32),
-    /// No instruction, or more than any program may have: no privilege helps.
-    InstructionCount(u32),
 }
 
 /// Where the privilege was looked for, and why there.
@@ -216,9 +214,7 @@ impl fmt::Display for Purpose {
             Self::ProgType(value) => write!(f, "program type {}", named::<ProgType>(value)),
             Self::Attach(value) => write!(f, "to attach program type {}", named::<ProgType>(value)),
             Self::AnyAlignment => f.write_str("BPF_F_ANY_ALIGNMENT"),
-            Self::Instructions(count) | Self::InstructionCount(count) => {
-                write!(f, "a program of {count} instructions")
-            }
+            Self::Instructions(count) => write!(f, "a program of {count} instructions"),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     delegation::Delegation,
     events,
     reason::Reason,
+    request::Request,
     token::Token, //
 };
 use core::fmt::{
@@ -72,25 +73,50 @@ pub(crate) struct Asked {
     pub(crate) attach_type: u32,
 }
 
-/// Tells why a command fails with `err` to the caller's log and to the trace event, if anybody
-/// reads either. Returns `err`.
+impl Asked {
+    pub(crate) fn by<R: Request>(request: R) -> Self {
+        Self {
+            cmd: R::CMD,
+            object_type: request.object_type(),
+            attach_type: request.attach_type(),
+        }
+    }
+}
+
+/// Whether anybody reads why a command fails: in the caller's log, or from the trace event.
+#[inline(always)]
+pub(crate) fn is_read(log: Log<'_>) -> bool {
+    events::refusals_are_traced() || log.is_wanted()
+}
+
+/// Tells why a command fails with `err`, if anybody reads it. Returns `err`.
 #[inline(always)]
 pub(crate) fn refuse(
-    asked: impl FnOnce() -> Asked,
+    asked: Asked,
     token: Option<&Token>,
     log: Log<'_>,
     err: Error,
     reason: impl FnOnce() -> Reason,
 ) -> Error {
-    if events::refusals_are_traced() || log.is_wanted() {
-        tell(asked(), token, log, err, reason());
+    if is_read(log) {
+        tell(asked, token, log, err, reason())
+    } else {
+        err
     }
-    err
 }
 
+/// Tells why a command fails with `err`. Returns `err`.
 #[cold]
-fn tell(asked: Asked, token: Option<&Token>, log: Log<'_>, err: Error, reason: Reason) {
-    if let (Log::Open(log), Reason::NotOpen { .. } | Reason::NotAToken { .. }) = (log, &reason) {
+pub(crate) fn tell(
+    asked: Asked,
+    token: Option<&Token>,
+    log: Log<'_>,
+    err: Error,
+    reason: Reason,
+) -> Error {
+    if let (Log::Open(Some(log)), Reason::NotOpen { .. } | Reason::NotAToken { .. }) =
+        (log, &reason)
+    {
         // C's line comes first: the command fails when there is no room for it.
         log.write_line(c"Invalid map_token_fd.");
     }
@@ -100,4 +126,5 @@ fn tell(asked: Asked, token: Option<&Token>, log: Log<'_>, err: Error, reason: R
         let allowed = token.map_or(Delegation::NOTHING, |token| *token.allowed());
         events::refuse(asked, token, &allowed, err, reason.capability(), &line);
     }
+    err
 }

@@ -243,13 +243,7 @@ impl Token {
                 cmd: bindings::bpf_cmd_BPF_TOKEN_CREATE,
                 ..Asked::default()
             };
-            refuse(
-                || asked,
-                None,
-                log,
-                step.error(),
-                || Reason::NotCreated(step),
-            )
+            refuse(asked, None, log, step.error(), || Reason::NotCreated(step))
         })
     }
 

@@ -179,10 +179,10 @@ impl CommonLog {
 /// The log of one command, as far as that command got with it.
 #[derive(Clone, Copy)]
 pub enum Log<'a> {
-    /// The caller did not ask for one, or the command has none.
+    /// The command has none.
     None,
-    /// The command is writing it, and will finish it.
-    Open(&'a VerifierLog),
+    /// The command is writing it, if the caller asked for it, and will finish it.
+    Open(Option<&'a VerifierLog>),
     /// The command has not begun it yet.
     Closed(&'a LogAttr),
     /// The command has none of its own; the common attributes may ask for one.
@@ -195,7 +195,7 @@ impl Log<'_> {
     pub fn is_wanted(&self) -> bool {
         match self {
             Log::None => false,
-            Log::Open(_) => true,
+            Log::Open(log) => log.is_some(),
             Log::Closed(attr) => attr.is_wanted(),
             Log::Common(attr) => attr.is_wanted(),
         }
@@ -205,8 +205,8 @@ impl Log<'_> {
     #[cold]
     pub fn append(&self, line: &str) {
         match self {
-            Log::None => (),
-            Log::Open(log) => log.append(line),
+            Log::None | Log::Open(None) => (),
+            Log::Open(Some(log)) => log.append(line),
             Log::Closed(attr) => attr.write(line),
             Log::Common(attr) => attr.write(line),
         }

@@ -29,6 +29,8 @@ boot() {
 	[ -z "$script" ] || options+=(--exec "exec bash $script")
 	# virtme-ng keeps the one serial console for itself, so the kernel's messages go to a virtio console.
 	local klog="-chardev file,id=klog,path=$console -device virtio-serial-pci -device virtconsole,chardev=klog"
+	# With five-level page tables, KASAN's early shadow makes the kernel panic under emulation.
+	[ "$kernel" != debug ] || KERNEL_ARGS="no5lvl ${KERNEL_ARGS:-}"
 	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
 	cd /
 	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --skip-modules --force-9p \

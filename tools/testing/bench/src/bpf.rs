@@ -96,13 +96,6 @@ impl<'a> Command<'a> {
         command
     }
 
-    /// The same with a flag that it does not have.
-    pub fn btf_get_fd_by_id_malformed() -> Self {
-        let mut command = Self::btf_get_fd_by_id(None);
-        command.attr.__bindgen_anon_6.open_flags = 1;
-        command
-    }
-
     /// `BPF_OBJ_GET_INFO_BY_FD` of a token.
     pub fn token_info(token: BorrowedFd<'a>, info: &'a mut [u64; 4]) -> Self {
         let mut command = Self::new(sys::BPF_OBJ_GET_INFO_BY_FD);

@@ -91,6 +91,6 @@ pub fn inside() -> Result<()> {
     tokens::permitted(&bench, "with token", Some(granting.as_fd()))?;
     tokens::refused(&bench, other.as_fd())?;
     tokens::refused_map(&bench, &hash_only)?;
-    tokens::taken_from_descriptor(&bench, roots[0].as_fd())?;
+    tokens::wrong_descriptor(&bench, roots[0].as_fd())?;
     memory::tokens(roots[0].as_fd())
 }
