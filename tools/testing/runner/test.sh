@@ -19,17 +19,17 @@ unit_tests() {
 	echo "$status" >"$LOGS/test-unit.log.status"
 }
 
-# Two lanes of guests, of about the same length.
+# Two lanes of guests, of about the same length. Some of our tests race on two processors.
 one_lane() {
-	guest rust "$LOGS/test-guest-rust.log" "$bin/guest"
-	guest c "$LOGS/test-guest-c.log" "$bin/guest --skip defects::"
-	guest c "$LOGS/test-bpftoken-c.log" "$bin/bpftoken-tests"
+	CPUS=2 guest rust "$LOGS/test-guest-rust.log" "$bin/guest"
+	CPUS=2 guest c "$LOGS/test-guest-c.log" "$bin/guest --skip defects::"
+	guest rust "$LOGS/test-upstream.log" "$upstream_suite"
+	guest rust "$LOGS/test-kunit.log" "$kunit_suites"
 }
 other_lane() {
 	guest rust "$LOGS/test-bpftoken-rust.log" "$bin/bpftoken-tests"
-	guest rust "$LOGS/test-upstream.log" "$upstream_suite"
+	guest c "$LOGS/test-bpftoken-c.log" "$bin/bpftoken-tests"
 	guest rust "$LOGS/test-libbpf.log" "$libbpf_suite"
-	guest rust "$LOGS/test-kunit.log" "$kunit_suites"
 	guest c "$LOGS/test-defects-c.log" "$bin/guest --expect-defects"
 }
 guests() {
