@@ -45,9 +45,9 @@ CMD=true "$RUNNER/vm.sh" rust >"$LOGS/fuzz-accel.log" 2>&1
 see() {
 	local name=$1 c status=0
 	rm -f "$out/$name".{c,rust}
-	CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
+	CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
 	c=$!
-	CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
+	CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
 	wait "$c" || status=$?
 	return "$status"
 }

@@ -17,7 +17,7 @@ check() {
 
 shell_scripts() {
 	cd "$REPO"
-	in_root shellcheck -x -P "$RUNNER" .ci/run tools/testing/runner/*.sh
+	in_root shellcheck -x -P "$RUNNER" .ci/run tools/testing/runner/*.sh tools/testing/runner/udevd
 }
 
 # The kernel's own settings, for the crate and for what we add to the kernel crate.

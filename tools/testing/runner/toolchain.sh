@@ -9,7 +9,7 @@ SUITE=trixie
 STAMP=$ROOT/.made-from
 LIST=$RUNNER/packages
 
-want=$(sed '/^#/d' "$LIST" | cat - "$0" | sha256sum | cut -c 1-16)
+want=$(sed '/^#/d' "$LIST" | cat - "$0" "$RUNNER/udevd" | sha256sum | cut -c 1-16)
 have() { [ "$(cat "$STAMP" 2>/dev/null)" = "$want" ]; }
 have && exit 0
 
@@ -50,6 +50,9 @@ step "making the toolchain root (Debian $SUITE, about one minute)" "$LOGS/toolch
 	mmdebstrap --mode=root --variant=apt --format=directory --keyring="$keyring" --aptopt="$apt_options" \
 	--include="$(sed '/^#/d' "$LIST" | paste -sd,)" "$SUITE" "$new" \
 	"deb [signed-by=$keyring] $mirror $SUITE main" "deb [signed-by=$keyring] $mirror $SUITE-backports main"
+# What virtme-ng's init calls in a guest.
+install -m 755 "$RUNNER/udevd" "$new/usr/local/bin/udevd"
+ln -s /usr/bin/busybox "$new/usr/local/bin/poweroff"
 echo "$want" >"$new/.made-from"
 
 # enter.sh holds this lock, shared, as long as a command runs in the root.

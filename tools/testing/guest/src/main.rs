@@ -40,6 +40,8 @@ fn run() -> Result<ExitCode, Failed> {
     if expect_defects && implementation == Implementation::Rust {
         return Err("--expect-defects is for the C kernel: the Rust one has none of them".into());
     }
+    // Remembered from here on: tests ask for it in processes that may open nothing.
+    kernel::explains();
     kernel::forbid_unprivileged_bpf()?;
     kernel::forbid_module_requests()?;
     kernel::admit_all_messages()?;
