@@ -322,6 +322,21 @@ impl Token {
         Ok(token.into())
     }
 
+    /// Gives up one reference. The last one was that to the box.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own a reference to `obj`, and use it no more.
+    #[inline]
+    unsafe fn give_up(obj: NonNull<Self>) -> Option<Pin<KBox<Self>>> {
+        // SAFETY: The caller gives up one reference, so there still is one.
+        if unsafe { obj.as_ref() }.refcount.fetch_sub(1, Full) != 1 {
+            return None;
+        }
+        // SAFETY: That was the last reference, and by the type invariant, the token is in a `KBox`.
+        Some(Pin::from(unsafe { KBox::from_raw(obj.as_ptr()) }))
+    }
+
     /// What `BPF_OBJ_GET_INFO_BY_FD` tells of the token.
     #[inline]
     pub(crate) fn info(&self) -> Info {
@@ -383,11 +398,8 @@ unsafe impl AlwaysRefCounted for Token {
     /// the freeing, is left to a work item.
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up one reference, so there still is one.
-        if unsafe { obj.as_ref() }.refcount.fetch_sub(1, Full) == 1 {
-            // SAFETY: That was the last reference, and by the type invariant, the token is in a
-            // `KBox`.
-            let token = Pin::from(unsafe { KBox::from_raw(obj.as_ptr()) });
+        // SAFETY: By the requirements of this function.
+        if let Some(token) = unsafe { Self::give_up(obj) } {
             // SAFETY: `system_percpu_wq` is a C global, always available.
             unsafe { Queue::from_raw(bindings::system_percpu_wq) }.enqueue(token);
         }
@@ -417,6 +429,13 @@ impl PinnedDrop for Token {
 
 impl PseudoFileOperations for Token {
     type Data = ARef<Self>;
+
+    /// The last reference is most often that of the file, whose end may sleep: no work item then.
+    #[inline]
+    fn release(token: ARef<Self>) {
+        // SAFETY: The reference was that of `token`.
+        drop(unsafe { Self::give_up(ARef::into_raw(token)) });
+    }
 
     fn show_fdinfo(token: &Self, m: &SeqFile) {
         let allowed = &token.allowed;

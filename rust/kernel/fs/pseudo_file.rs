@@ -42,6 +42,12 @@ pub trait PseudoFileOperations: Sized {
     /// The object that each file of this kind owns, in its `private_data`.
     type Data: ForeignOwnable + Send + Sync;
 
+    /// Takes the object back from a file that is used no more. May sleep.
+    #[inline]
+    fn release(data: Self::Data) {
+        drop(data);
+    }
+
     /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`.
     fn show_fdinfo(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, m: &SeqFile);
 }
@@ -87,7 +93,9 @@ impl<T: PseudoFileOperations> FileOperations<T> {
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: This is the last use of the file, and its `private_data` is null (no object was
         // put in) or came from `into_foreign`.
-        drop(unsafe { T::Data::try_from_foreign((*file).private_data) });
+        if let Some(data) = unsafe { T::Data::try_from_foreign((*file).private_data) } {
+            T::release(data);
+        }
         0
     }
 
