@@ -29,13 +29,16 @@ boot() {
 	[ -z "$script" ] || options+=(--exec "exec bash $script")
 	# virtme-ng keeps the one serial console for itself, so the kernel's messages go to a virtio console.
 	local klog="-chardev file,id=klog,path=$console -device virtio-serial-pci -device virtconsole,chardev=klog"
-	# With five-level page tables, KASAN's early shadow makes the kernel panic under emulation.
-	[ "$kernel" != debug ] || KERNEL_ARGS="no5lvl ${KERNEL_ARGS:-}"
+	# The guest reads ahead, and keeps what it has read: nothing changes in its root but by its own hand.
+	local rootflags=rootflags=version=9p2000.L,trans=virtio,access=any,cache=loose messages=ignore_loglevel
+	# With five-level page tables, KASAN's early shadow makes the kernel panic under emulation. Of its messages, the
+	# console has errors only, as debug.config says why.
+	[ "$kernel" != debug ] || messages="loglevel=4 no5lvl"
 	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
 	cd /
 	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --skip-modules --force-9p \
 		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root \
-		--append "console=hvc0 ignore_loglevel ${KERNEL_ARGS:-}" \
+		--append "console=hvc0 $messages $rootflags ${KERNEL_ARGS:-}" \
 		--qemu-opts="$klog ${QEMU_OPTS:-}" "${options[@]}"
 }
 
@@ -92,5 +95,7 @@ case $status in
 	;;
 esac
 say "error: the guest $what. The end of its console ($console):"
-tail -n 30 "$console" 2>/dev/null | sed 's/^/  | /' >&2
+tail -n 40 "$console" 2>/dev/null | sed 's/^/  | /' >&2
+last=$(grep -a '^test ' "$console" 2>/dev/null | tail -n 1) || true
+[ -z "$last" ] || say "  The last test that it names: ${last#test }"
 exit "$status"

@@ -78,9 +78,9 @@ pub fn admit_all_messages() -> Result<(), Failed> {
     Ok(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n")?)
 }
 
-/// Writes a line to the kernel's log.
+/// Writes a line to the kernel's log, as an error, which consoles show that are to show few messages.
 pub fn say(message: &str) {
-    fs::write("/dev/kmsg", message).expect("/dev/kmsg");
+    fs::write("/dev/kmsg", format!("<3>{message}")).expect("/dev/kmsg");
 }
 
 /// A value of /proc/sys that is put back at the end.

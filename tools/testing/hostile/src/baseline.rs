@@ -14,6 +14,7 @@ use guest::container;
 use guest::container::Delegation;
 use guest::kernel::Log;
 
+use crate::counts::drop_caches;
 use crate::counts::Counts;
 use crate::kmemleak::Kmemleak;
 use crate::probes::Life;
@@ -146,10 +147,4 @@ fn steady_counts() -> Result<Counts> {
 fn mounts() -> Result<String> {
     const PATH: &str = "/proc/self/mountinfo";
     fs::read_to_string(PATH).context(PATH)
-}
-
-/// Has the kernel give back the inodes and dentries that it keeps only in case they are asked for again.
-fn drop_caches() -> Result<()> {
-    const PATH: &str = "/proc/sys/vm/drop_caches";
-    fs::write(PATH, "2").context(PATH)
 }

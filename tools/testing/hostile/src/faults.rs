@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut rows = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        let series = Series::new(index, operation, &points, arguments.points);
+        let series = Series::new(index, operation, &points, arguments.points)?;
         let row = match arguments.nth {
             Some(nth) => series.run_one(nth),
             None => series.run()?,

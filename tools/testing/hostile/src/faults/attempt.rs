@@ -47,14 +47,29 @@ pub struct Attempt {
 
 impl Attempt {
     /// Fails if the operation does: if a system call that is to meet no fault does not work, for one.
-    pub fn make(operation: &Operation, comm: &str, fault: Fault, points: &Points) -> Result<Self> {
+    ///
+    /// `before` is what there was before the first of many attempts. It is counted anew after one that left something:
+    /// counting takes as long as an attempt does.
+    pub fn make(
+        operation: &Operation,
+        comm: &str,
+        fault: Fault,
+        points: &Points,
+        before: &mut Counts,
+    ) -> Result<Self> {
         // What an attempt before this one, that failed, has left.
         points.read()?;
-        let before = Counts::now()?;
-        let outcome = perform(operation, comm, fault)?;
+        let outcome = match perform(operation, comm, fault) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                *before = Counts::now()?;
+                return Err(error);
+            }
+        };
         let mut leaks = Vec::new();
-        if !Counts::settle(&before, PATIENCE, |kind| !is_late(kind))?.is_empty() {
+        if !Counts::settle(before, PATIENCE, |kind| !is_late(kind))?.is_empty() {
             leaks = leaks_of_many(operation, comm, fault)?;
+            *before = Counts::now()?;
         }
         let mut seen = points.read()?;
         leaks.extend(tokens_left(&mut seen, points)?);

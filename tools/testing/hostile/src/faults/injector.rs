@@ -54,14 +54,17 @@ pub struct Outcome {
 /// Lets a part of an operation meet a fault.
 pub struct Injector {
     fault: Fault,
+    fail_nth: Option<FailNth>,
     file_limit: Option<Link>,
     outcome: Option<Outcome>,
 }
 
 impl Injector {
+    /// For the calling thread, as long as it sees /proc.
     pub fn of(fault: Fault, file_limit: Option<Link>) -> Self {
         Self {
             fault,
+            fail_nth: matches!(fault, Fault::Allocation(_)).then(FailNth::open),
             file_limit,
             outcome: None,
         }
@@ -93,7 +96,10 @@ impl Injector {
         let descriptors = first_free_descriptor();
         let (met, result) = match self.fault {
             Fault::None => (0, calls()),
-            Fault::Allocation(nth) => with_failing_allocation(nth, calls),
+            Fault::Allocation(nth) => {
+                let fail_nth = self.fail_nth.as_ref().expect("opened for this fault");
+                with_failing_allocation(fail_nth, nth, calls)
+            }
             Fault::Descriptors => with_few_descriptors(calls),
             Fault::Files => self.without_files(calls),
         };
@@ -129,10 +135,10 @@ pub fn lock_memory() {
 }
 
 fn with_failing_allocation<T>(
+    fail_nth: &FailNth,
     nth: u32,
     mut calls: impl FnMut() -> Result<T, Errno>,
 ) -> (u32, Result<T, Errno>) {
-    let fail_nth = FailNth::open();
     lock_memory();
     let number = nth.to_string();
     fail_nth.write(&number);

@@ -7,6 +7,7 @@ mod mounting;
 mod tokens;
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use guest::container::Delegation;
 use guest::container::Instance;
@@ -138,13 +139,20 @@ fn inject_logged<T>(
     }
 }
 
-/// Makes the reading of a whole file of the process in /proc meet the fault, and gives its text if it was read.
-fn inject_reading(injector: &mut Injector, name: &str) -> Option<String> {
+/// The directory of the process in /proc.
+fn own_proc() -> OwnedFd {
     let pid = rustix::process::getpid().as_raw_nonzero();
-    let path = CString::new(format!("/proc/{pid}/{name}")).expect("no zero in it");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty()).expect("/proc")
+}
+
+/// Makes the reading of a whole file in a directory meet the fault, and gives its text if it was read.
+fn inject_reading(injector: &mut Injector, directory: &OwnedFd, name: &str) -> Option<String> {
+    let name = CString::new(name).expect("no zero in it");
     let mut buffer = [0; 16384];
     let result = injector.inject(|| {
-        let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(directory, &name, flags, Mode::empty())?;
         let mut end = 0;
         loop {
             match rustix::io::read(&file, &mut buffer[end..])? {

@@ -34,6 +34,7 @@ pub struct Series<'a> {
     /// Whether to tell where each fault was met.
     verbose: bool,
     log: Log,
+    before: Counts,
     sites: Sites,
     /// Whether the last fault was met in a place not known before.
     new_site: bool,
@@ -41,16 +42,22 @@ pub struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    pub fn new(index: usize, operation: &'a Operation, points: &'a Points, verbose: bool) -> Self {
-        Self {
+    pub fn new(
+        index: usize,
+        operation: &'a Operation,
+        points: &'a Points,
+        verbose: bool,
+    ) -> Result<Self> {
+        Ok(Self {
             operation,
             points,
             verbose,
             log: Log::from_now_on(),
+            before: Counts::now()?,
             sites: Sites::default(),
             new_site: false,
             row: Row::new(index, operation.name),
-        }
+        })
     }
 
     /// Fails one allocation only.
@@ -68,7 +75,7 @@ impl<'a> Series<'a> {
 
     pub fn run(mut self) -> Result<Row> {
         let start = Instant::now();
-        let before = Counts::now()?;
+        let before = self.before.clone();
         self.attempt(Fault::None);
         self.count_up();
         while let Some((callers, numbers)) = self.sites.passed_over() {
@@ -129,7 +136,13 @@ impl<'a> Series<'a> {
     }
 
     fn attempt(&mut self, fault: Fault) -> Option<Attempt> {
-        let attempt = Attempt::make(self.operation, &self.row.comm(fault), fault, self.points);
+        let attempt = Attempt::make(
+            self.operation,
+            &self.row.comm(fault),
+            fault,
+            self.points,
+            &mut self.before,
+        );
         let complaints = self.log.complaints();
         for complaint in complaints {
             self.fail(fault, &format!("in the kernel's log: {complaint}"));

@@ -71,7 +71,7 @@ pub fn operations() -> Vec<Operation> {
             any(|instance, injector| {
                 let token = instance.token();
                 let name = format!("fdinfo/{}", token.as_raw_fd());
-                if let Some(text) = super::inject_reading(injector, &name) {
+                if let Some(text) = super::inject_reading(injector, &super::own_proc(), &name) {
                     assert!(text.contains("allowed_attachs:\tany"), "{text}");
                 }
             }),
