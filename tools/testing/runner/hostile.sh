@@ -70,7 +70,7 @@ program() {
 	[ "$(cat "$2.status")" != 0 ] || ok=1
 	shown=$(sed -n "/$3/,\$p" "$2")
 	[ -n "$shown" ] || shown=$(tail -n 50 "$2")
-	sed 's/^/  | /' <<<"$shown" >&2
+	printf '%s\n' "$shown" | sed 's/^/  | /' >&2
 	record "$1" "$ok" "$((1 - ok))" "$2"
 }
 

@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 /// How far the number of an allocation may be from that of what it brings about, the likeliest first.
 const AROUND: [i32; 8] = [-1, -2, -3, 0, -4, 1, -5, 2];
 
+/// How often these are tried, as the next attempt may be one of those that shift.
+const ROUNDS: usize = 3;
+
 /// What the code under test is called in a chain of callers.
 const OURS: [&str; 3] = ["bpf_token", "bpf_delegation", "bpf_admit"];
 
@@ -81,9 +84,9 @@ impl Sites {
     pub fn passed_over(&self) -> Option<(Vec<String>, impl Iterator<Item = u32>)> {
         self.objects.iter().find_map(|(callers, site)| {
             let nth = site.brought_about.filter(|_| !site.itself)?;
-            let numbers = AROUND
-                .iter()
-                .filter_map(move |distance| nth.checked_add_signed(*distance));
+            let numbers = std::iter::repeat_n(AROUND, ROUNDS)
+                .flatten()
+                .filter_map(move |distance| nth.checked_add_signed(distance));
             Some((callers.clone(), numbers.filter(|nth| *nth > 0)))
         })
     }
