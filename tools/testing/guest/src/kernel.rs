@@ -116,6 +116,22 @@ pub fn inodes() -> u64 {
         .expect("a number comes first in /proc/sys/fs/inode-nr")
 }
 
+/// Whether a message of the kernel log says that something is wrong with the kernel.
+pub fn is_complaint(message: &str) -> bool {
+    const ALARMS: [&str; 9] = [
+        "WARNING:",
+        "BUG:",
+        "Oops",
+        "UBSAN:",
+        "ODEBUG:",
+        "INFO: ",
+        "rust_kernel: panicked",
+        "Busy inodes",
+        "refcount_t:",
+    ];
+    ALARMS.iter().any(|alarm| message.contains(alarm))
+}
+
 /// The kernel log from a certain moment on.
 pub struct Log(File);
 
@@ -133,21 +149,8 @@ impl Log {
 
     /// What the kernel complained of since then, or since the log was last read.
     pub fn complaints(&mut self) -> Vec<String> {
-        const ALARMS: [&str; 9] = [
-            "WARNING:",
-            "BUG:",
-            "Oops",
-            "UBSAN:",
-            "ODEBUG:",
-            "INFO: ",
-            "rust_kernel: panicked",
-            "Busy inodes",
-            "refcount_t:",
-        ];
-        self.read()
-            .into_iter()
-            .filter(|message| ALARMS.iter().any(|alarm| message.contains(alarm)))
-            .collect()
+        let messages = self.read().into_iter();
+        messages.filter(|message| is_complaint(message)).collect()
     }
 
     /// The messages since then, or since they were last read.

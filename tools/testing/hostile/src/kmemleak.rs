@@ -62,16 +62,6 @@ impl Kmemleak {
     }
 }
 
-/// Fails if memory was lost since the kernel booted, or since the last call; the name of the task tells the test.
-pub fn none_lost() -> Result<()> {
-    let (_, lost) = Kmemleak::from_now_on()?;
-    for leak in &lost {
-        println!("lost by {}: {}", leak.comm, leak.report);
-    }
-    ensure!(lost.is_empty(), "{} blocks of memory were lost", lost.len());
-    Ok(())
-}
-
 /// Fails if the detector has switched itself off, for want of memory of its own.
 fn write(command: &str) -> Result<()> {
     fs::write(FILE, command).with_context(|| format!("{command} to {FILE}"))

@@ -12,6 +12,9 @@ mod probes;
 mod scale;
 mod shared;
 mod stress;
+mod watch;
+
+use std::ffi::OsString;
 
 use anyhow::ensure;
 use anyhow::Result;
@@ -29,8 +32,6 @@ struct Arguments {
 enum Condition {
     /// Fail every allocation of every operation once
     Faults(faults::Arguments),
-    /// Look for memory that was lost since the kernel booted
-    Leaks,
     /// Ten thousand delegated mounts and a hundred thousand tokens
     Scale,
     /// Threads and processes that use tokens, pass them on, and kill each other
@@ -42,6 +43,12 @@ enum Condition {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Run a command, and fail if the kernel complains or loses memory meanwhile
+    Watch {
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -52,8 +59,8 @@ fn main() -> Result<()> {
     );
     match arguments.condition {
         Condition::Faults(arguments) => faults::run(&arguments),
-        Condition::Leaks => kmemleak::none_lost(),
         Condition::Scale => scale::run(),
         Condition::Stress { seconds, seed } => stress::run(seconds, seed),
+        Condition::Watch { command } => watch::run(&command),
     }
 }
