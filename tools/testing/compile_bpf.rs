@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Compiles `bpf/*.bpf.c` with clang to `OUT_DIR/*.bpf.o`.
+//! The build script of packages with BPF programs: compiles their `bpf/*.bpf.c` with clang to `OUT_DIR/*.bpf.o`.
 
 use std::env;
 use std::fs;
