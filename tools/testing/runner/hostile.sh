@@ -84,7 +84,7 @@ kunit "KUnit, debug kernel" "$LOGS/hostile-kunit.log"
 upstream "upstream's prog_tests/token.c, debug kernel" "$LOGS/hostile-upstream.log"
 program "no complaint and no lost memory meanwhile" "$LOGS/hostile-suites.log" "^complaints and losses"
 program "faults, debug kernel" "$LOGS/hostile-faults.log" "^operation "
-program "stress, debug kernel" "$LOGS/hostile-stress.log" "^operation "
+program "stress, debug kernel" "$LOGS/hostile-stress.log" "^stress for "
 program "scale, Rust kernel" "$LOGS/hostile-scale.log" "number .*first"
 program "C against Rust" "$LOGS/hostile-fuzz.log" "distinct outcomes$"
 total || exit 1
