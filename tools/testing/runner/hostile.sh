@@ -44,7 +44,8 @@ suites() {
 # KASAN keeps the more freed objects the more memory there is, and to count objects in use goes through all of them.
 faults() { MEMORY=768M TIMEOUT=${TIMEOUT:-1800} guest debug "$LOGS/hostile-faults.log" "exec $bin/hostile faults"; }
 stress() {
-	CPUS=4 MEMORY=3G guest debug "$LOGS/hostile-stress.log" "exec $bin/hostile stress --seconds $STRESS ${SEED:+--seed $SEED}"
+	CPUS=4 MEMORY=3G TIMEOUT=${TIMEOUT:-$((STRESS + 840))} \
+		guest debug "$LOGS/hostile-stress.log" "exec $bin/hostile stress --seconds $STRESS ${SEED:+--seed $SEED}"
 }
 scale() {
 	MEMORY=4G ACCEL=tcg QEMU_OPTS='-icount shift=0,sleep=off' guest rust "$LOGS/hostile-scale.log" "exec $bin/hostile scale"
