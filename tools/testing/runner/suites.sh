@@ -33,7 +33,8 @@ record() {
 	if [ -z "$bad" ]; then
 		bad=1
 		say "  $name: did not end well; the end of its output:"
-		tail -n 40 "$log" | sed 's/^/  | /' >&2
+		# The last line may not be whole.
+		tail -n 40 "$log" | awk '{ print "  | " $0 }' >&2
 	fi
 	say "$(printf '  %-46s %4d passed, %d failed   %s' "$name" "${ok:-0}" "$bad" "$log")"
 	passed=$((passed + ${ok:-0})) failed=$((failed + bad))

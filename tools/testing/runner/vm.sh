@@ -96,6 +96,10 @@ case $status in
 esac
 say "error: the guest $what. The end of its console ($console):"
 tail -n 40 "$console" 2>/dev/null | sed 's/^/  | /' >&2
-last=$(grep -a '^test ' "$console" 2>/dev/null | tail -n 1) || true
+# seen FIRST_OR_LAST PATTERN: that line of the console of those that match.
+seen() { grep -aE "$2" "$console" 2>/dev/null | "$1" -n 1; }
+complaint=$(seen head 'BUG:|WARNING:|UBSAN:|ODEBUG:|Oops|panicked') || true
+[ -z "$complaint" ] || say "  The first complaint: $complaint"
+last=$(seen tail '^test ') || true
 [ -z "$last" ] || say "  The last test that it names: ${last#test }"
 exit "$status"
