@@ -39,8 +39,7 @@ count_both() {
 	count rust "$1" || status=$?
 	wait "$c" && return "$status"
 }
-# Asks the question about KVM once, before guests run side by side.
-[ -e "$BUILD/accel" ] || CMD=true "$RUNNER/vm.sh" rust >"$LOGS/bench-accel.log" 2>&1
+ask_about_kvm
 
 for ((boot = 1; boot <= BOOTS; boot++)); do
 	step "counting on both kernels, boot $boot of $BOOTS" "$LOGS/bench.log" count_both "$boot"

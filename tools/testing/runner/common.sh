@@ -80,3 +80,6 @@ lock() {
 
 # in_root COMMAND...: runs COMMAND in the toolchain root.
 in_root() { "$RUNNER/enter.sh" "$@"; }
+
+# ask_about_kvm: before guests run side by side, as each of them would ask (see vm.sh).
+ask_about_kvm() { [ -e "$BUILD/accel" ] || CMD=true "$RUNNER/vm.sh" rust; }

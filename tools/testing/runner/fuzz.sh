@@ -38,8 +38,7 @@ rules=(${WITHOUT:+--without "$WITHOUT"})
 "$RUNNER/kernel.sh" c >/dev/null
 "$RUNNER/kernel.sh" rust >/dev/null
 step "building the fuzzer" "$LOGS/fuzz-build.log" "$RUNNER/cargo.sh" build --locked --release -p fuzz
-# Asks the question about KVM once, before guests run side by side.
-CMD=true "$RUNNER/vm.sh" rust >"$LOGS/fuzz-accel.log" 2>&1
+ask_about_kvm
 
 # see NAME: goes through $out/NAME.jsonl on both kernels, into $out/NAME.c and $out/NAME.rust.
 see() {

@@ -14,8 +14,7 @@ for kernel in rust c debug; do
 	"$RUNNER/kernel.sh" "$kernel" >/dev/null
 done
 build_suites
-# Asks the question about KVM once, before guests run side by side.
-[ -e "$BUILD/accel" ] || CMD=true "$RUNNER/vm.sh" rust
+ask_about_kvm
 
 # In the guest, suite LOG COMMAND: its output goes to LOG, its status to LOG.status. The kernel's log has its name, for
 # suites whose tests do not write theirs.

@@ -84,7 +84,7 @@ if [ "$kernel" = lint ]; then
 	# A warning is told only when a file is compiled.
 	rm -f "$out"/kernel/bpf/token/*.o "$out"/rust/kernel.o
 fi
-step "building the kernel ($kernel; from nothing, about 10 minutes)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
+step "building the kernel ($kernel; from nothing, about 15 minutes)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
 if [ "${targets[*]}" = bzImage ]; then
 	# What was edited meanwhile is in the image, or is not: then it has no stamp.
 	[ "$(inputs)" != "$want" ] || echo "$want" >"$out/.image-of"

@@ -9,8 +9,7 @@ need_root "make test"
 "$RUNNER/kernel.sh" rust >/dev/null
 "$RUNNER/kernel.sh" c >/dev/null
 build_suites
-# Asks the question about KVM once, before guests run side by side.
-[ -e "$BUILD/accel" ] || CMD=true "$RUNNER/vm.sh" rust
+ask_about_kvm
 
 # Of the library and the tool, what needs no guest.
 unit_tests() {

@@ -30,15 +30,18 @@ boot() {
 	# virtme-ng keeps the one serial console for itself, so the kernel's messages go to a virtio console.
 	local klog="-chardev file,id=klog,path=$console -device virtio-serial-pci -device virtconsole,chardev=klog"
 	# The guest reads ahead, and keeps what it has read: nothing changes in its root but by its own hand.
-	local rootflags=rootflags=version=9p2000.L,trans=virtio,access=any,cache=loose messages=ignore_loglevel
-	# With five-level page tables, KASAN's early shadow makes the kernel panic under emulation. Of its messages, the
-	# console has errors only, as debug.config says why.
-	[ "$kernel" != debug ] || messages="loglevel=4 no5lvl"
+	local arguments="console=hvc0 rootflags=version=9p2000.L,trans=virtio,access=any,cache=loose"
+	case $kernel in
+	# The console has errors only, and debug.config says why. With five-level page tables, KASAN's early shadow makes
+	# the kernel panic under emulation.
+	debug) arguments+=" loglevel=4 no5lvl" ;;
+	*) arguments+=" ignore_loglevel" ;;
+	esac
 	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
 	cd /
 	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --skip-modules --force-9p \
 		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root \
-		--append "console=hvc0 $messages $rootflags ${KERNEL_ARGS:-}" \
+		--append "$arguments ${KERNEL_ARGS:-}" \
 		--qemu-opts="$klog ${QEMU_OPTS:-}" "${options[@]}"
 }
 

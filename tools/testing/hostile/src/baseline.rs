@@ -23,7 +23,7 @@ use crate::probes::Probes;
 /// How long work items, RCU grace periods and the collection of sockets in flight may take in an emulated guest.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long nothing must become less to be taken for steady: longer than udev keeps its workers.
+/// How long nothing must become less to be taken for steady.
 const QUIET: Duration = Duration::from_secs(4);
 
 /// The state before.
@@ -40,14 +40,9 @@ impl Baseline {
     /// to be closed until the check.
     pub fn take(probing: bool) -> Result<Self> {
         let probes = probing.then(Probes::start).transpose()?;
-        let mut kmemleak = None;
-        if Kmemleak::exists()? {
-            let (from_now_on, before) = Kmemleak::from_now_on()?;
-            for leak in before {
-                println!("lost before: {}", leak.report);
-            }
-            kmemleak = Some(from_now_on);
-        }
+        let kmemleak = Kmemleak::exists()?
+            .then(Kmemleak::from_now_on)
+            .transpose()?;
         let log = Log::from_now_on();
         first_use(probes.as_ref())?;
         Ok(Self {

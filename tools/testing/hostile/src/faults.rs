@@ -50,10 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let points = Points::watch()?;
     operations.iter().try_for_each(attempt::warm_up)?;
     points.read()?;
-    let (kmemleak, before) = Kmemleak::from_now_on()?;
-    for leak in before {
-        println!("lost before: {}", leak.report);
-    }
+    let kmemleak = Kmemleak::from_now_on()?;
     let mut rows = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
         let series = Series::new(index, operation, &points, arguments.points)?;

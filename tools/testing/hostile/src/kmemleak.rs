@@ -38,17 +38,19 @@ impl Kmemleak {
         Ok(Path::new(FILE).exists())
     }
 
-    /// Tells what was lost before, and forgets it.
-    pub fn from_now_on() -> Result<(Self, Vec<Leak>)> {
+    /// Prints what was lost before, by those who booted the system, and forgets it.
+    pub fn from_now_on() -> Result<Self> {
         mount_debugfs()?;
         ensure!(
             Path::new(FILE).exists(),
             "{FILE} is not there: this needs a kernel with CONFIG_DEBUG_KMEMLEAK (make vm KERNEL=debug)"
         );
         let kmemleak = Self(());
-        let before = kmemleak.leaks()?;
+        for leak in kmemleak.leaks()? {
+            println!("lost before, by {}: {}", leak.comm, leak.report);
+        }
         write("clear")?;
-        Ok((kmemleak, before))
+        Ok(kmemleak)
     }
 
     /// Looks for what was lost since then.

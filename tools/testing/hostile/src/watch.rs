@@ -18,13 +18,9 @@ use crate::kmemleak::Kmemleak;
 /// Often enough that no record of the log is overwritten before it is read.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Runs a command, and fails if that does, or if the kernel complains or memory is lost meanwhile. What was lost before,
-/// by those who booted the system, is told.
+/// Runs a command, and fails if that does, or if the kernel complains or memory is lost meanwhile.
 pub fn run(command: &[OsString]) -> Result<()> {
-    let (kmemleak, before) = Kmemleak::from_now_on()?;
-    for leak in before {
-        println!("lost before, by {}: {}", leak.comm, leak.report);
-    }
+    let kmemleak = Kmemleak::from_now_on()?;
     let mut log = Log::from_now_on();
     let (program, arguments) = command.split_first().context("no command")?;
     let mut child = Command::new(program)
