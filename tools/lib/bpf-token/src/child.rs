@@ -5,8 +5,10 @@
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -17,6 +19,7 @@ use rustix::mount::MountAttrFlags;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
 use rustix::mount::MoveMountFlags;
+use rustix::process::DumpableBehavior;
 use rustix::process::Gid;
 use rustix::process::Uid;
 use rustix::thread::ThreadNameSpaceType;
@@ -33,7 +36,9 @@ pub(crate) const FAILED: u8 = b'X';
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Step {
+    Close,
     Manager,
+    Seal,
     Enter,
     Ids,
     Propagation,
@@ -47,8 +52,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 13] = [
+        (Self::Close, "close what the container has no use for"),
         (Self::Manager, "wait for the manager"),
+        (Self::Seal, "shut others out of the process"),
         (Self::Enter, "enter the namespaces"),
         (Self::Ids, "become root of the user namespace"),
         (Self::Propagation, "make the mounts private"),
@@ -94,10 +101,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Runs in the new process; `socket` leads to the manager, whose end is `other`.
-    pub(crate) fn run(&self, socket: BorrowedFd<'_>, other: BorrowedFd<'_>) -> i32 {
-        sys::close_inherited(other);
-        let Err((step, errno)) = self.steps(socket) else {
+    /// The descriptors that the new process needs; `socket` leads to the manager.
+    pub(crate) fn needs(&self, socket: BorrowedFd<'_>) -> Vec<RawFd> {
+        let mut needs = vec![socket.as_raw_fd()];
+        match &self.place {
+            Place::New { .. } => needs.extend(0..3),
+            Place::Existing { pidfd } => needs.push(pidfd.as_raw_fd()),
+        }
+        needs.extend(self.fds.iter().map(|(fd, _)| fd.as_raw_fd()));
+        needs.extend(self.exec.iter().filter_map(sys::Exec::fd));
+        needs
+    }
+
+    /// Runs in the new process, which keeps the descriptors in `needs` and no others.
+    pub(crate) fn run(&self, socket: BorrowedFd<'_>, needs: &mut [RawFd]) -> i32 {
+        let done = sys::close_all_but(needs)
+            .map_err(|errno| (Step::Close, errno))
+            .and_then(|()| self.steps(socket));
+        let Err((step, errno)) = done else {
             return 0;
         };
         let mut report = [FAILED, step as u8, 0, 0, 0, 0];
@@ -110,14 +131,21 @@ impl Plan {
     fn steps(&self, socket: BorrowedFd<'_>) -> std::result::Result<(), (Step, Errno)> {
         let at = |step| move |errno| (step, errno);
         match &self.place {
-            Place::New { .. } => wait_for(socket, MAPPED).map_err(at(Step::Manager))?,
-            Place::Existing { pidfd } => rustix::thread::move_into_thread_name_spaces(
-                pidfd.as_fd(),
-                ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT,
-            )
-            .map_err(at(Step::Enter))?,
+            Place::New { .. } => {
+                // The id maps can only be written while the process is its user's to look into.
+                wait_for(socket, MAPPED).map_err(at(Step::Manager))?;
+                seal().map_err(at(Step::Seal))?;
+            }
+            Place::Existing { pidfd } => {
+                seal().map_err(at(Step::Seal))?;
+                let namespaces = ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT;
+                rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces)
+                    .map_err(at(Step::Enter))?;
+            }
         }
         self.take_ids().map_err(at(Step::Ids))?;
+        // Other ids set it to fs.suid_dumpable.
+        seal().map_err(at(Step::Seal))?;
         if let Place::New { mount_proc } = self.place {
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change(c"/", private).map_err(at(Step::Propagation))?;
@@ -133,10 +161,11 @@ impl Plan {
         for (fd, number) in &self.fds {
             sys::place_fd(fd.as_fd(), *number).map_err(at(Step::Fds))?;
         }
-        match &self.exec {
-            Some(exec) => Err((Step::Exec, exec.exec())),
-            None => Ok(()),
-        }
+        let Some(exec) = &self.exec else {
+            return Ok(());
+        };
+        sys::set_signal_mask(0).map_err(at(Step::Exec))?;
+        Err((Step::Exec, exec.exec()))
     }
 
     fn take_ids(&self) -> Result<()> {
@@ -149,6 +178,15 @@ impl Plan {
         rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid)?;
         rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid)
     }
+}
+
+/// Shuts others out of this process: its memory is a copy of the manager's, and root of the user
+/// namespace that it is in may look into every other process there.
+///
+/// Only CAP_SYS_PTRACE in the manager's user namespace, to which the memory belongs, opens a process
+/// that is not dumpable. The program that it executes is a new one, with memory of its own.
+fn seal() -> Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// The container's side of [`handshake`], step by step.

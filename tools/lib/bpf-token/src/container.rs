@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
@@ -215,8 +216,8 @@ impl Container {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if there is no such process or it runs in the caller's user namespace;
-/// [`Error::Container`] with the step that failed.
+/// [`Error::Invalid`] if there is no such process, it runs in the caller's user namespace, or
+/// `fs.suid_dumpable` is 1; [`Error::Container`] with the step that failed.
 pub fn mount_into(pid: i32, target: impl AsRef<Path>, delegation: &Delegation) -> Result<()> {
     let no_process = || Error::Invalid(format!("there is no process {pid}"));
     let target_pid = Pid::from_raw(pid).ok_or_else(no_process)?;
@@ -227,6 +228,7 @@ pub fn mount_into(pid: i32, target: impl AsRef<Path>, delegation: &Delegation) -
             "process {pid} runs in this user namespace; a token only works in another one"
         )));
     }
+    check_suid_dumpable()?;
     let plan = Plan {
         place: Place::Existing { pidfd },
         uid: Uid::from_raw(first_inside(pid, "uid_map")?),
@@ -249,14 +251,14 @@ fn start(plan: &Plan, namespaces: i32) -> Result<(Running, OwnedFd)> {
         None,
     )
     .map_err(|errno| Error::sys("socketpair", errno))?;
-    let pid =
-        sys::clone(namespaces, || plan.run(theirs.as_fd(), ours.as_fd())).map_err(|errno| {
-            Error::Container {
-                step: "make the process and its namespaces",
-                errno,
-                reason: Reason::default(),
-            }
-        })?;
+    let mut needs = plan.needs(theirs.as_fd());
+    let pid = sys::clone(namespaces, || plan.run(theirs.as_fd(), &mut needs)).map_err(|errno| {
+        Error::Container {
+            step: "make the process and its namespaces",
+            errno,
+            reason: Reason::default(),
+        }
+    })?;
     Ok((Running { pid: Some(pid) }, ours))
 }
 
@@ -342,6 +344,25 @@ fn c_string(text: impl Into<OsString>) -> Result<CString> {
         let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
         Error::Invalid(format!("{text:?}: holds a NUL byte"))
     })
+}
+
+/// Refuses to enter a container where the kernel would open the process that does to the container,
+/// with its copy of the caller's memory: for debugging, this value makes a process dumpable when it
+/// changes its user namespace.
+fn check_suid_dumpable() -> Result<()> {
+    let path = Path::new("/proc/sys/fs/suid_dumpable");
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim() == "1" => Err(Error::Invalid(
+            "the sysctl fs.suid_dumpable is 1, which would let the container look into the process \
+             that enters it; set it to 0 or 2"
+                .to_owned(),
+        )),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::File {
+            path: path.to_path_buf(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn user_namespace(pid: &str) -> Result<PathBuf> {

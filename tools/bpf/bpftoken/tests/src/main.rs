@@ -6,6 +6,7 @@
 //! they look at what all processes have.
 
 mod check;
+mod hostile;
 mod library;
 mod observe;
 mod run;
@@ -31,7 +32,7 @@ fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'stati
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = world::role() {
+    if let Some(code) = world::role().or_else(hostile::role) {
         return code;
     }
     if let Err(failed) =
@@ -43,7 +44,13 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 4] = [library::TESTS, run::TESTS, observe::TESTS, user::TESTS];
+    let tables: [&[(&str, Test)]; 5] = [
+        library::TESTS,
+        run::TESTS,
+        observe::TESTS,
+        user::TESTS,
+        hostile::TESTS,
+    ];
     let mut trials: Vec<Trial> = tables
         .into_iter()
         .flatten()
