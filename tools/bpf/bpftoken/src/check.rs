@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::libbpf;
+use bpf_token::libbpf::TokenPath;
 use bpf_token::Token;
 use bpf_token::TokenInfo;
-use bpf_token::TokenPath;
 use serde::Serialize;
 
 use crate::cli::CheckArgs;
@@ -35,9 +36,9 @@ struct Report {
 pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     let name = args.obj.display().to_string();
     let bytes = fs::read(&args.obj).with_context(|| name.clone())?;
-    let object = bpf_token::open_object_bytes(&bytes, TokenPath::None)
+    let object = libbpf::open_bytes(&bytes, TokenPath::None)
         .with_context(|| format!("{name}: libbpf cannot read it as a BPF object"))?;
-    let enough = bpf_token::object_needs(&object);
+    let enough = libbpf::needs(&object);
     drop(object);
 
     let why_not = if args.no_trial {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use anyhow::Result;
-use bpf_token::Attachs;
-use bpf_token::Cmds;
+use bpf_token::AttachType;
+use bpf_token::Cmd;
 use bpf_token::Delegation;
 use bpf_token::Grant;
-use bpf_token::Maps;
-use bpf_token::Progs;
+use bpf_token::MapType;
+use bpf_token::ProgType;
 use bpf_token::DEFAULT_BPFFS;
 use clap::builder::TypedValueParser;
 use clap::Args;
@@ -117,27 +117,26 @@ pub struct CheckArgs {
 pub struct Grants {
     /// Commands of bpf(2), such as map_create:prog_load.
     #[arg(long, value_name = "LIST")]
-    pub cmds: Option<Grant<Cmds>>,
+    pub cmds: Option<Grant<Cmd>>,
     /// Map types, such as array:ringbuf.
     #[arg(long, value_name = "LIST")]
-    pub maps: Option<Grant<Maps>>,
+    pub maps: Option<Grant<MapType>>,
     /// Program types, such as socket_filter:xdp.
     #[arg(long, value_name = "LIST")]
-    pub progs: Option<Grant<Progs>>,
+    pub progs: Option<Grant<ProgType>>,
     /// Attach types, such as cgroup_inet_ingress:xdp.
     #[arg(long, value_name = "LIST")]
-    pub attachs: Option<Grant<Attachs>>,
+    pub attachs: Option<Grant<AttachType>>,
 }
 
 impl Grants {
     /// The delegation; to delegate nothing is an error.
     pub fn delegation(&self) -> Result<Delegation> {
-        let delegation = Delegation {
-            cmds: self.cmds.clone().unwrap_or_default(),
-            maps: self.maps.clone().unwrap_or_default(),
-            progs: self.progs.clone().unwrap_or_default(),
-            attachs: self.attachs.clone().unwrap_or_default(),
-        };
+        let delegation = Delegation::new()
+            .cmds(self.cmds.clone().unwrap_or_default())
+            .maps(self.maps.clone().unwrap_or_default())
+            .progs(self.progs.clone().unwrap_or_default())
+            .attachs(self.attachs.clone().unwrap_or_default());
         if delegation.is_empty() {
             bail!(
                 "nothing to delegate: give --cmds, --maps, --progs and --attachs as the programs need them; \

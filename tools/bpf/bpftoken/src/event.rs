@@ -4,13 +4,11 @@
 use std::borrow::Cow;
 use std::fs;
 
-use bpf_token::Attachs;
-use bpf_token::Cmds;
+use bpf_token::Cmd;
+use bpf_token::Errno;
+use bpf_token::Kernel;
 use bpf_token::Kind;
-use bpf_token::Maps;
-use bpf_token::Mask;
-use bpf_token::Progs;
-use rustix::io::Errno;
+use bpf_token::TokenInfo;
 use serde::ser::SerializeMap;
 use serde::Serialize;
 use serde::Serializer;
@@ -71,14 +69,10 @@ impl<'a> Event<'a> {
                 // The reason says these in words.
                 "type" | "attach_type" | "cap" if has_reason => continue,
                 "err" => errno(value),
-                "cmds" => names::<Cmds>(value),
-                "maps" => names::<Maps>(value),
-                "progs" => names::<Progs>(value),
-                "attachs" => names::<Attachs>(value),
                 "cmd" => value
                     .parse()
-                    .map_or_else(|_| value.to_owned(), Mask::<Cmds>::label),
-                _ => value.to_owned(),
+                    .map_or_else(|_| value.to_owned(), |cmd| Cmd::new(cmd).to_string()),
+                _ => names(key, value).unwrap_or_else(|| value.to_owned()),
             };
             if !value.is_empty() {
                 text.push_str(&format!("  {}={value}", output::styled(output::FAINT, key)));
@@ -120,17 +114,17 @@ fn fields(text: &str) -> Vec<(&str, &str)> {
 /// `-1` as `EPERM`.
 fn errno(value: &str) -> String {
     let number: Option<i32> = value.parse().ok();
-    let errno = number.map(|number| Errno::from_raw_os_error(number.abs()));
-    let name = errno.and_then(bpf_token::errno_name);
+    let name = number.and_then(|number| Errno::new(number.abs()).name());
     name.unwrap_or(value).to_owned()
 }
 
-fn names<K: Kind>(value: &str) -> String {
+/// A mask in names; none if this is no field of a mask.
+fn names(key: &str, value: &str) -> Option<String> {
+    let at = Kind::ALL.iter().position(|kind| kind.key == key)?;
     let hex = value.strip_prefix("0x").unwrap_or(value);
-    u64::from_str_radix(hex, 16).map_or_else(
-        |_| value.to_owned(),
-        |bits| Mask::<K>::from_bits(bits).to_string(),
-    )
+    let mut bits = [0; 4];
+    bits[at] = u64::from_str_radix(hex, 16).ok()?;
+    Some(Kernel::running().show(TokenInfo::from_bits(bits).masks()[at]))
 }
 
 fn as_map<S: Serializer>(fields: &[(&str, &str)], serializer: S) -> Result<S::Ok, S::Error> {

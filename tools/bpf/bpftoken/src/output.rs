@@ -6,9 +6,10 @@ use std::io::Write;
 use anstyle::AnsiColor;
 use anstyle::Style;
 use anyhow::Result;
+use bpf_token::AnyMask;
 use bpf_token::Delegation;
+use bpf_token::Kernel;
 use bpf_token::Kind;
-use bpf_token::Mask;
 use bpf_token::TokenInfo;
 use serde::Serialize;
 
@@ -62,34 +63,26 @@ pub fn table(rows: &[Vec<(Style, String)>]) -> String {
 
 /// The four masks, a line each, under a heading; an empty one says so.
 pub fn masks(info: &TokenInfo) -> String {
-    fn row<K: Kind>(name: &str, mask: Mask<K>) -> Vec<(Style, String)> {
+    let row = |mask: AnyMask| {
         let text = if mask.is_empty() {
             (FAINT, "nothing".to_owned())
         } else {
-            (Style::new(), mask.to_string())
+            (Style::new(), Kernel::running().show(mask))
         };
-        vec![(FAINT, format!("  {name}")), text]
-    }
-    table(&[
-        row("cmds", info.cmds),
-        row("maps", info.maps),
-        row("progs", info.progs),
-        row("attachs", info.attachs),
-    ])
+        vec![(FAINT, format!("  {}", mask.kind.key)), text]
+    };
+    table(&info.masks().map(row))
 }
 
 /// A delegation as the options of `bpftoken run`.
 pub fn options(info: &TokenInfo) -> String {
-    fn option<K: Kind>(name: &str, mask: Mask<K>) -> Option<String> {
-        (!mask.is_empty()).then(|| format!("--{name} {mask}"))
-    }
-    let options = [
-        option("cmds", info.cmds),
-        option("maps", info.maps),
-        option("progs", info.progs),
-        option("attachs", info.attachs),
-    ];
-    options.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let options = Delegation::from(*info).named_options();
+    let option = |(kind, value): (&Kind, String)| format!("--{} {value}", kind.key);
+    options
+        .into_iter()
+        .map(option)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A delegation as mount options.

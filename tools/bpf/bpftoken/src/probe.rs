@@ -8,8 +8,7 @@ use anstyle::Style;
 use anyhow::Result;
 use bpf_token::probe::Outcome;
 use bpf_token::Discovery;
-use bpf_token::Kind;
-use bpf_token::Mask;
+use bpf_token::Enumerator;
 use bpf_token::Token;
 use bpf_token::TokenInfo;
 use serde::Serialize;
@@ -33,9 +32,9 @@ struct Item {
     outcome: Outcome,
 }
 
-fn items<K: Kind>(outcomes: Vec<(u32, Outcome)>) -> Vec<Item> {
-    let item = |(value, outcome)| Item {
-        name: Mask::<K>::label(value),
+fn items<E: Enumerator>(outcomes: Vec<(E, Outcome)>) -> Vec<Item> {
+    let item = |(one, outcome): (E, Outcome)| Item {
+        name: one.to_string(),
         outcome,
     };
     outcomes.into_iter().map(item).collect()
@@ -53,9 +52,9 @@ pub fn probe(path: Option<&Path>, json: bool) -> Result<ExitCode> {
             Discovery::NotFound { reason } => format!("none: {reason}"),
         },
         grants: token.map(Token::info).transpose()?,
-        cmds: items::<bpf_token::Cmds>(cmds),
-        maps: items::<bpf_token::Maps>(maps),
-        progs: items::<bpf_token::Progs>(progs),
+        cmds: items(cmds),
+        maps: items(maps),
+        progs: items(progs),
     };
     if json {
         output::print_json(&report)?;
@@ -79,7 +78,7 @@ fn text(report: &Report) -> String {
             Outcome::Works => (output::GOOD, "works"),
             Outcome::Permitted { .. } => (output::GOOD, "permitted"),
             Outcome::Refused { .. } => (output::BAD, "refused"),
-            Outcome::Unsupported { .. } => (output::FAINT, "unsupported"),
+            _ => (output::FAINT, "unsupported"),
         };
         vec![
             (Style::new(), format!("  {}", item.name)),

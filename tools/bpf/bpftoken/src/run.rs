@@ -27,17 +27,14 @@ pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Resu
         .network(args.net)
         .pid(args.pid)
         .cgroup(args.cgroup)
-        .bpffs(delegation.clone(), args.target);
+        .bpffs(delegation, args.target);
     if let Some(user) = args.user {
         let user = User::find(&user)?;
         let uids = maps(user.uid, subordinate("/etc/subuid", &user)?);
         let gids = maps(user.gid, subordinate("/etc/subgid", &user)?);
         container = container.ids(uids, gids);
     }
-    let status = container
-        .spawn()
-        .map_err(|error| explain(error, &delegation))?
-        .wait()?;
+    let status = container.spawn().map_err(explain)?.wait()?;
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
@@ -48,7 +45,7 @@ pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Resu
 
 pub fn mount(pid: i32, target: &Path, grants: &Grants) -> Result<ExitCode> {
     let delegation = grants.delegation()?;
-    bpf_token::mount_into(pid, target, &delegation).map_err(|error| explain(error, &delegation))?;
+    bpf_token::mount_into(pid, target, &delegation).map_err(explain)?;
     Ok(ExitCode::SUCCESS)
 }
 

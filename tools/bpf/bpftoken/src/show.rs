@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::DelegatedMount;
-use bpf_token::Delegation;
+use bpf_token::Kind;
 use bpf_token::TokenInfo;
 use procfs::process::Process;
 use serde::Serialize;
@@ -122,18 +122,10 @@ fn look_into(process: &Process, report: &mut Report) -> Result<()> {
 }
 
 fn options(mount: &DelegatedMount) -> BTreeMap<&'static str, String> {
-    let Delegation {
-        cmds,
-        maps,
-        progs,
-        attachs,
-    } = &mount.delegation;
-    BTreeMap::from([
-        ("cmds", cmds.to_string()),
-        ("maps", maps.to_string()),
-        ("progs", progs.to_string()),
-        ("attachs", attachs.to_string()),
-    ])
+    let mut options = BTreeMap::from(Kind::ALL.map(|kind| (kind.key, String::new())));
+    let named = mount.delegation.named_options();
+    options.extend(named.into_iter().map(|(kind, value)| (kind.key, value)));
+    options
 }
 
 fn text(report: &Report) -> String {
@@ -154,14 +146,14 @@ fn text(report: &Report) -> String {
             first.command,
             first.uid,
         ));
-        let lines = ["cmds", "maps", "progs", "attachs"].map(|kind| {
-            let value = mount.delegation.get(kind).cloned().unwrap_or_default();
+        let lines = Kind::ALL.map(|kind| {
+            let value = mount.delegation.get(kind.key).cloned().unwrap_or_default();
             let cell = if value.is_empty() {
                 (output::FAINT, "nothing".to_owned())
             } else {
                 (anstyle::Style::new(), value)
             };
-            vec![(output::FAINT, format!("  {kind}")), cell]
+            vec![(output::FAINT, format!("  {}", kind.key)), cell]
         });
         text.push_str(&output::table(&lines));
     }

@@ -8,20 +8,18 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::libbpf;
+use bpf_token::libbpf::TokenPath;
+use bpf_token::AnyMask;
 use bpf_token::Container;
 use bpf_token::Delegation;
 use bpf_token::IdMap;
-use bpf_token::Kind;
-use bpf_token::Mask;
 use bpf_token::TokenInfo;
-use bpf_token::TokenPath;
 use bpf_token::DEFAULT_BPFFS;
-use libbpf_rs::PrintLevel;
 use rustix::pipe::PipeFlags;
 
 use crate::explain::explain;
@@ -42,7 +40,7 @@ pub fn minimise(object: &Path, enough: TokenInfo) -> Result<TokenInfo> {
         let before = least;
         for smaller in without_each(&before) {
             // Items that went meanwhile stay away.
-            let smaller = intersection(&smaller, &least);
+            let smaller = smaller.intersection(&least);
             if smaller != least && load(object, &smaller)?.is_none() {
                 least = smaller;
             }
@@ -55,20 +53,12 @@ pub fn minimise(object: &Path, enough: TokenInfo) -> Result<TokenInfo> {
 
 /// Everything but one item, for each item.
 fn without_each(info: &TokenInfo) -> Vec<TokenInfo> {
-    fn each<K: Kind>(mask: Mask<K>) -> impl Iterator<Item = Mask<K>> {
-        mask.iter()
-            .map(move |value| mask.difference(Mask::EMPTY.with(value)))
-    }
-    let info = *info;
-    let attachs = each(info.attachs).map(|attachs| TokenInfo { attachs, ..info });
-    let progs = each(info.progs).map(|progs| TokenInfo { progs, ..info });
-    let maps = each(info.maps).map(|maps| TokenInfo { maps, ..info });
-    let cmds = each(info.cmds).map(|cmds| TokenInfo { cmds, ..info });
-    attachs.chain(progs).chain(maps).chain(cmds).collect()
-}
-
-fn intersection(a: &TokenInfo, b: &TokenInfo) -> TokenInfo {
-    a.difference(&a.difference(b))
+    let masks = info.masks().into_iter().rev();
+    let without = |mask: AnyMask| {
+        mask.values()
+            .map(move |value| info.without(mask.kind, value))
+    };
+    masks.flat_map(without).collect()
 }
 
 /// Loads the object in a container with this delegation; returns what libbpf said if that failed.
@@ -79,13 +69,10 @@ fn load(object: &Path, info: &TokenInfo) -> Result<Option<String>> {
         .file(File::open("/proc/self/exe")?.into())
         .args(["try-load"])
         .ids([IdMap::root(NOBODY)], [IdMap::root(NOBODY)])
-        .bpffs(delegation.clone(), DEFAULT_BPFFS)
+        .bpffs(delegation, DEFAULT_BPFFS)
         .pass_fd(File::open(object)?.into(), 0)
         .pass_fd(saying, 2);
-    let status = container
-        .spawn()
-        .map_err(|error| explain(error, &delegation))?
-        .wait()?;
+    let status = container.spawn().map_err(explain)?.wait()?;
     match status.exit_status() {
         Some(0) => Ok(None),
         Some(code) if code == i32::from(REFUSED) => {
@@ -98,33 +85,17 @@ fn load(object: &Path, info: &TokenInfo) -> Result<Option<String>> {
     }
 }
 
-/// The first warning of libbpf that tells a cause.
-static WARNING: Mutex<Option<String>> = Mutex::new(None);
-
-fn keep_first(level: PrintLevel, text: String) {
-    // Without BPF, libbpf takes the kernel for one that counts BPF memory as locked memory; that is
-    // not the cause.
-    if level == PrintLevel::Warn && !text.contains("bump RLIMIT_MEMLOCK") {
-        if let Ok(mut warning) = WARNING.lock() {
-            warning.get_or_insert(text);
-        }
-    }
-}
-
 /// `bpftoken try-load`: loads the object on standard input.
 pub fn try_load() -> Result<ExitCode> {
     let mut bytes = Vec::new();
     std::io::stdin()
         .read_to_end(&mut bytes)
         .context("read the object")?;
-    libbpf_rs::set_print(Some((PrintLevel::Warn, keep_first)));
     let path = TokenPath::BpfFs(DEFAULT_BPFFS.as_ref());
-    let result = bpf_token::open_object_bytes(&bytes, path)
-        .and_then(|object| object.load().map_err(Into::into));
-    let Err(error) = result else {
+    let loaded = libbpf::open_bytes(&bytes, path).and_then(|object| libbpf::load(object, path));
+    let Err(error) = loaded else {
         return Ok(ExitCode::SUCCESS);
     };
-    let warning = WARNING.lock().ok().and_then(|mut warning| warning.take());
-    eprintln!("{}", warning.unwrap_or_else(|| error.to_string()).trim());
+    eprintln!("{error}");
     Ok(ExitCode::from(REFUSED))
 }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What runs in the new process of a container until it executes its command.
 //!
 //! The parent may have threads, so nothing here allocates or takes locks.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Containers: a command in new namespaces, with a delegated BPF FS; and a delegated BPF FS for one
 //! that runs.
 
@@ -34,14 +34,15 @@ use crate::child::Step;
 use crate::child::FAILED;
 use crate::child::MAPPED;
 use crate::delegation::Delegation;
+use crate::errno::IntoErrno;
 use crate::error::Error;
-use crate::error::Reason;
 use crate::error::Result;
 use crate::fs_context::FsContext;
 use crate::handshake;
 use crate::handshake::Received;
 use crate::idmap;
 use crate::idmap::IdMap;
+use crate::reason::Reason;
 use crate::sys;
 
 /// A command to run in new user and mount namespaces, and others as asked.
@@ -255,7 +256,7 @@ fn start(plan: &Plan, namespaces: i32) -> Result<(Running, OwnedFd)> {
     let pid = sys::clone(namespaces, || plan.run(theirs.as_fd(), &mut needs)).map_err(|errno| {
         Error::Container {
             step: "make the process and its namespaces",
-            errno,
+            errno: errno.into_errno(),
             reason: Reason::default(),
         }
     })?;
@@ -283,7 +284,7 @@ fn manage(socket: &OwnedFd, delegation: Option<&Delegation>) -> Result<()> {
                 let errno = <[u8; 4]>::try_from(errno).map_or(0, i32::from_ne_bytes);
                 return Err(Error::Container {
                     step: Step::text(*step),
-                    errno: Errno::from_raw_os_error(errno),
+                    errno: Errno::from_raw_os_error(errno).into_errno(),
                     reason: context
                         .as_ref()
                         .map(FsContext::take_log)
@@ -367,13 +368,13 @@ fn check_suid_dumpable() -> Result<()> {
 
 fn user_namespace(pid: &str) -> Result<PathBuf> {
     let path = Path::new("/proc").join(pid).join("ns/user");
-    fs::read_link(&path).map_err(|source| Error::File { path, source })
+    fs::read_link(&path).map_err(|error| Error::file(path, error))
 }
 
 /// The first id inside the map of a process, which is root in all but odd containers.
 fn first_inside(pid: i32, map: &str) -> Result<u32> {
     let path = Path::new("/proc").join(pid.to_string()).join(map);
-    let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
+    let text = fs::read_to_string(&path).map_err(|error| Error::file(path, error))?;
     text.split_whitespace()
         .next()
         .and_then(|inside| inside.parse().ok())

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a BPF FS instance delegates: one grant of each kind.
 
 use std::fmt;
@@ -8,35 +8,54 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fs_context::FsContext;
 use crate::grant::Grant;
+use crate::grant::Items;
 use crate::info::TokenInfo;
-use crate::mask::Attachs;
-use crate::mask::Cmds;
-use crate::mask::Kind;
-use crate::mask::Maps;
-use crate::mask::Progs;
+use crate::kernel::Kernel;
+use crate::kind::Enumerator;
+use crate::kind::Kind;
+use crate::mask::Mask;
+use crate::names::AttachType;
+use crate::names::Cmd;
+use crate::names::MapType;
+use crate::names::ProgType;
 
 /// What a BPF FS instance delegates to the user namespace that owns it.
+///
+/// Each program is loaded for an attach type, also one whose type has no choice of them: that is 0,
+/// `cgroup_inet_ingress`. So a delegation of program types is of use only with attach types.
+///
+/// ```
+/// use bpf_token::{AttachType, Cmd, Delegation, ProgType};
+/// let delegation = Delegation::new()
+///     .cmds(Cmd::PROG_LOAD)
+///     .progs([ProgType::XDP, ProgType::SOCKET_FILTER])
+///     .attachs([AttachType::XDP, AttachType::CGROUP_INET_INGRESS]);
+/// assert!(delegation.warnings().is_empty());
+/// # Ok::<(), bpf_token::Error>(())
+/// ```
 ///
 /// Reads and prints as mount options, which are what the kernel reads and `/proc/mounts` shows:
 ///
 /// ```
-/// use bpf_token::Delegation;
+/// use bpf_token::{Cmd, Delegation};
 /// let delegation: Delegation = "delegate_cmds=map_create:prog_load,delegate_maps=ringbuf".parse()?;
-/// assert!(delegation.cmds.mask().contains(5));
+/// assert!(delegation.cmds.mask().contains(Cmd::PROG_LOAD));
 /// assert!(delegation.progs.is_empty());
 /// assert_eq!(delegation.to_string(), "delegate_cmds=map_create:prog_load,delegate_maps=ringbuf");
 /// # Ok::<(), bpf_token::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Delegation {
     /// Commands of bpf(2).
-    pub cmds: Grant<Cmds>,
+    pub cmds: Grant<Cmd>,
     /// Map types, for `BPF_MAP_CREATE`.
-    pub maps: Grant<Maps>,
+    pub maps: Grant<MapType>,
     /// Program types, for `BPF_PROG_LOAD`.
-    pub progs: Grant<Progs>,
+    pub progs: Grant<ProgType>,
     /// Attach types, for the `expected_attach_type` of `BPF_PROG_LOAD`.
-    pub attachs: Grant<Attachs>,
+    pub attachs: Grant<AttachType>,
 }
 
 impl Delegation {
@@ -47,84 +66,189 @@ impl Delegation {
 
     /// Everything, what later kernels add included.
     pub fn any() -> Self {
-        let all = TokenInfo {
-            cmds: crate::Mask::ANY,
-            maps: crate::Mask::ANY,
-            progs: crate::Mask::ANY,
-            attachs: crate::Mask::ANY,
-        };
-        all.into()
+        TokenInfo::from_bits([u64::MAX; 4]).into()
     }
 
     /// Adds commands.
     #[must_use]
-    pub fn cmds(mut self, grant: impl Into<Grant<Cmds>>) -> Self {
+    pub fn cmds(mut self, grant: impl Into<Grant<Cmd>>) -> Self {
         self.cmds.add(grant.into());
         self
     }
 
     /// Adds map types.
     #[must_use]
-    pub fn maps(mut self, grant: impl Into<Grant<Maps>>) -> Self {
+    pub fn maps(mut self, grant: impl Into<Grant<MapType>>) -> Self {
         self.maps.add(grant.into());
         self
     }
 
     /// Adds program types.
     #[must_use]
-    pub fn progs(mut self, grant: impl Into<Grant<Progs>>) -> Self {
+    pub fn progs(mut self, grant: impl Into<Grant<ProgType>>) -> Self {
         self.progs.add(grant.into());
         self
     }
 
     /// Adds attach types.
     #[must_use]
-    pub fn attachs(mut self, grant: impl Into<Grant<Attachs>>) -> Self {
+    pub fn attachs(mut self, grant: impl Into<Grant<AttachType>>) -> Self {
         self.attachs.add(grant.into());
         self
     }
 
+    /// The four kinds with what is delegated of each.
+    fn each(&self) -> [(&'static Kind, &Items); 4] {
+        [
+            (Cmd::KIND, &self.cmds.items),
+            (MapType::KIND, &self.maps.items),
+            (ProgType::KIND, &self.progs.items),
+            (AttachType::KIND, &self.attachs.items),
+        ]
+    }
+
+    /// Adds the items of a mount option's value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] if there is no such option, [`Error::Syntax`] for an item that no kernel
+    /// accepts.
+    pub fn add_option(&mut self, option: &str, value: &str) -> Result<()> {
+        let each = [
+            (Cmd::KIND, &mut self.cmds.items),
+            (MapType::KIND, &mut self.maps.items),
+            (ProgType::KIND, &mut self.progs.items),
+            (AttachType::KIND, &mut self.attachs.items),
+        ];
+        let found = each.into_iter().find(|(kind, _)| kind.option == option);
+        let (kind, items) = found.ok_or_else(|| Error::Option {
+            option: option.to_owned(),
+        })?;
+        items.add(Items::parse(kind, value)?);
+        Ok(())
+    }
+
     /// Whether nothing is delegated; the kernel then makes no tokens (`ENOENT`).
     pub fn is_empty(&self) -> bool {
-        self.options().is_empty()
+        self.each().iter().all(|(_, items)| items.is_empty())
     }
 
     /// The mount options to set, as keys and values for fsconfig(2).
     pub fn options(&self) -> Vec<(&'static str, String)> {
-        fn option<K: Kind>(grant: &Grant<K>) -> Option<(&'static str, String)> {
-            (!grant.is_empty()).then(|| (K::OPTION, grant.option_value()))
+        let set = self.each().into_iter().filter(|(_, it)| !it.is_empty());
+        set.map(|(kind, items)| (kind.option, items.option_value()))
+            .collect()
+    }
+
+    /// The options in names, for people and for command lines: what is not delegated is left out.
+    pub fn named_options(&self) -> Vec<(&'static Kind, String)> {
+        let set = self.each().into_iter().filter(|(_, it)| !it.is_empty());
+        set.map(|(kind, items)| (kind, items.names(kind).join(":")))
+            .collect()
+    }
+
+    /// What the running kernel lacks of what was asked for by name.
+    ///
+    /// The kernel itself does not tell: it is given masks, and takes any. Without BTF in the kernel
+    /// nothing is known to be missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInKernel`].
+    pub fn check(&self, kernel: &Kernel) -> Result<()> {
+        let mut missing = Vec::new();
+        for (kind, items) in self.each() {
+            missing.extend(kernel.missing(kind, items));
         }
-        let options = [
-            option(&self.cmds),
-            option(&self.maps),
-            option(&self.progs),
-            option(&self.attachs),
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::NotInKernel { missing })
+    }
+
+    /// What is of no use in this delegation.
+    pub fn warnings(&self) -> Vec<Warning> {
+        const TAKE_TOKENS: [Cmd; 4] = [
+            Cmd::MAP_CREATE,
+            Cmd::PROG_LOAD,
+            Cmd::BTF_LOAD,
+            Cmd::BTF_GET_FD_BY_ID,
         ];
-        options.into_iter().flatten().collect()
+        let mut warnings = Vec::new();
+        let cmds = self.cmds.mask();
+        if !self.progs.is_empty() && self.attachs.is_empty() {
+            warnings.push(Warning::NoAttachTypes);
+        }
+        if !cmds.is_any() {
+            let others = cmds.difference(Mask::from_iter(TAKE_TOKENS));
+            // What this program does not know may take one in a newer kernel.
+            let others = others.intersection(Mask::KNOWN);
+            if !others.is_empty() {
+                warnings.push(Warning::TakeNoToken(others));
+            }
+        }
+        for (empty, cmd, kind) in [
+            (self.maps.is_empty(), Cmd::MAP_CREATE, MapType::KIND),
+            (self.progs.is_empty(), Cmd::PROG_LOAD, ProgType::KIND),
+        ] {
+            if !empty && !cmds.contains(cmd) {
+                warnings.push(Warning::WithoutCommand { cmd, kind });
+            }
+        }
+        warnings
     }
 
     /// Sets the mount options on the fs context of a BPF FS, which a container may have opened.
     ///
     /// # Errors
     ///
-    /// `EPERM` if the caller is not CAP_SYS_ADMIN in the initial user namespace; `EINVAL` for a
-    /// name that the running kernel does not know.
+    /// [`Error::NotInKernel`] for a name that the running kernel lacks; `EPERM` if the caller lacks
+    /// CAP_SYS_ADMIN in the initial user namespace.
     pub fn apply(&self, context: &FsContext) -> Result<()> {
+        self.check(Kernel::running())?;
         for (key, value) in self.options() {
             context.set(key, &value)?;
         }
         Ok(())
     }
+}
 
-    fn add_option(&mut self, key: &str, value: &str) -> Result<bool> {
-        match key {
-            Cmds::OPTION => self.cmds.add(value.parse()?),
-            Maps::OPTION => self.maps.add(value.parse()?),
-            Progs::OPTION => self.progs.add(value.parse()?),
-            Attachs::OPTION => self.attachs.add(value.parse()?),
-            _ => return Ok(false),
+/// What is of no use in a [`Delegation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Program types without attach types: no program can be loaded.
+    NoAttachTypes,
+    /// Commands that take no token.
+    TakeNoToken(Mask<Cmd>),
+    /// Types without the command that uses them.
+    WithoutCommand {
+        /// The command.
+        cmd: Cmd,
+        /// The kind of the types.
+        kind: &'static Kind,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAttachTypes => f.write_str(
+                "program types without attach types: no program can be loaded; each is loaded for \
+                 an attach type, of which cgroup_inet_ingress, 0, is that of programs that have no \
+                 choice",
+            ),
+            Self::TakeNoToken(cmds) => write!(
+                f,
+                "the kernel takes a token for map_create, prog_load, btf_load and \
+                 btf_get_fd_by_id only: to delegate {cmds} changes nothing"
+            ),
+            Self::WithoutCommand { cmd, kind } => write!(
+                f,
+                "{}s without the command {cmd}: they are of no use",
+                kind.noun
+            ),
         }
-        Ok(true)
     }
 }
 
@@ -148,15 +272,7 @@ impl FromStr for Delegation {
         let mut delegation = Self::new();
         for option in text.split(',').filter(|option| !option.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            if !delegation.add_option(key, value)? {
-                return Err(Error::Invalid(format!(
-                    "\"{key}\": no delegation option; there are {}, {}, {} and {}",
-                    Cmds::OPTION,
-                    Maps::OPTION,
-                    Progs::OPTION,
-                    Attachs::OPTION
-                )));
-            }
+            delegation.add_option(key, value)?;
         }
         Ok(delegation)
     }
@@ -164,15 +280,61 @@ impl FromStr for Delegation {
 
 impl fmt::Display for Delegation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn option<K: Kind>(grant: &Grant<K>) -> Option<String> {
-            (!grant.is_empty()).then(|| format!("{}={grant}", K::OPTION))
-        }
-        let options = [
-            option(&self.cmds),
-            option(&self.maps),
-            option(&self.progs),
-            option(&self.attachs),
-        ];
-        f.write_str(&options.into_iter().flatten().collect::<Vec<_>>().join(","))
+        let option = |(kind, value): (&Kind, String)| format!("{}={value}", kind.option);
+        let options: Vec<String> = self.named_options().into_iter().map(option).collect();
+        f.write_str(&options.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_add_up_and_are_read_back() {
+        let text = "delegate_maps=hash,delegate_progs=any,delegate_maps=0x4:quantum";
+        let delegation: Delegation = text.parse().unwrap();
+        assert_eq!(
+            delegation.to_string(),
+            "delegate_maps=hash:array:quantum,delegate_progs=any"
+        );
+        assert_eq!(
+            delegation.options()[0],
+            ("delegate_maps", "0x6:quantum".to_owned())
+        );
+        let error = "delegate_all=any".parse::<Delegation>().unwrap_err();
+        assert!(error.to_string().contains("delegate_all"), "{error}");
+        assert!(error.to_string().contains("delegate_attachs"), "{error}");
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_told() {
+        let warnings = |text: &str| -> Vec<String> {
+            let delegation: Delegation = text.parse().unwrap();
+            delegation
+                .warnings()
+                .iter()
+                .map(Warning::to_string)
+                .collect()
+        };
+        assert!(warnings("delegate_cmds=any,delegate_progs=any,delegate_attachs=any").is_empty());
+        let [one] = &warnings("delegate_cmds=prog_load,delegate_progs=xdp")[..] else {
+            panic!("not one warning");
+        };
+        assert!(one.contains("cgroup_inet_ingress"), "{one}");
+        let [one] = &warnings("delegate_cmds=map_create:link_create,delegate_maps=hash")[..] else {
+            panic!("not one warning");
+        };
+        assert!(
+            one.contains("delegate link_create changes nothing"),
+            "{one}"
+        );
+        let [one] = &warnings("delegate_maps=hash")[..] else {
+            panic!("not one warning");
+        };
+        assert!(
+            one.contains("map types without the command map_create"),
+            "{one}"
+        );
     }
 }

@@ -1,21 +1,31 @@
-// SPDX-License-Identifier: GPL-2.0
-//! What can go wrong, with the kernel's reason when it gave one.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong, with the reason.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
+use crate::errno::Errno;
+use crate::errno::IntoErrno;
+use crate::kernel::Missing;
+use crate::kind::Kind;
+use crate::names::AttachType;
+use crate::names::MapType;
+use crate::names::ProgType;
+use crate::reason::Reason;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate.
+///
+/// It prints as one line, which has the last line of the [`reason`](Self::reason).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A delegation is not written as the mount options ask.
+    /// An item of a delegation is not written as the mount options ask.
     #[error("{option}: \"{item}\": {problem}")]
+    #[non_exhaustive]
     Syntax {
         /// The mount option that the item stands in, such as `delegate_cmds`.
         option: &'static str,
@@ -25,36 +35,51 @@ pub enum Error {
         problem: String,
     },
 
+    /// A mount option that delegates nothing.
+    #[error("\"{option}\": no delegation option; there are {}", options())]
+    #[non_exhaustive]
+    Option {
+        /// The option.
+        option: String,
+    },
+
+    /// Names in a delegation that the running kernel does not have.
+    #[error("this kernel has {}", list(missing))]
+    #[non_exhaustive]
+    NotInKernel {
+        /// The names, at least one.
+        missing: Vec<Missing>,
+    },
+
     /// A system call failed.
-    #[error("{what}: {}{reason}", describe(*errno))]
+    #[error("{action}: {errno}{reason}")]
+    #[non_exhaustive]
     Sys {
-        /// The step that failed.
-        what: String,
+        /// What was to be done.
+        action: Action,
         /// The error of the system call.
         errno: Errno,
-        /// What the kernel had to say.
+        /// What the kernel had to say, or what was found out for it.
         reason: Reason,
     },
 
-    /// A file of `/proc` or a file system could not be read.
-    #[error("{}: {source}", path.display())]
+    /// A file of `/proc` or a file system could not be read or written.
+    #[error("{}: {}", path.display(), io_text(r#source))]
+    #[non_exhaustive]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why; it is part of what this prints, and no [`source`](std::error::Error::source).
+        r#source: io::Error,
     },
-
-    /// `/proc` could not be read.
-    #[error(transparent)]
-    Proc(#[from] procfs::ProcError),
 
     /// The other side of a hand-shake said no or did not keep to the protocol.
     #[error("hand-shake: {0}")]
     Handshake(String),
 
     /// The command of a container could not be started.
-    #[error("container: {step}: {}{reason}", describe(*errno))]
+    #[error("container: {step}: {errno}{reason}")]
+    #[non_exhaustive]
     Container {
         /// The step of the set-up that failed.
         step: &'static str,
@@ -64,25 +89,102 @@ pub enum Error {
         reason: Reason,
     },
 
+    /// A descriptor that is not a BPF token.
+    #[error("descriptor {fd} is not a BPF token")]
+    #[non_exhaustive]
+    NotAToken {
+        /// The descriptor's number.
+        fd: i32,
+    },
+
     /// An argument that no kernel accepts.
     #[error("{0}")]
     Invalid(String),
 
-    /// libbpf refused.
+    /// libbpf could not read or load an object.
     #[cfg(feature = "libbpf")]
-    #[error(transparent)]
-    Libbpf(#[from] libbpf_rs::Error),
+    #[error("{action}: {}{reason}", libbpf_errno(*errno))]
+    #[non_exhaustive]
+    Libbpf {
+        /// What was to be done.
+        action: Action,
+        /// The errno that libbpf gave.
+        errno: Option<Errno>,
+        /// What libbpf said, and the kernel's log.
+        reason: Reason,
+    },
+}
+
+/// What was to be done when a system call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// `BPF_TOKEN_CREATE`.
+    #[non_exhaustive]
+    CreateToken {
+        /// The directory, where it is known.
+        bpffs: Option<PathBuf>,
+    },
+    /// `BPF_OBJ_GET_INFO_BY_FD` of a token.
+    TokenInfo,
+    /// `BPF_MAP_CREATE`.
+    #[non_exhaustive]
+    CreateMap {
+        /// The type of the map.
+        map_type: MapType,
+        /// Its name; empty if it has none.
+        name: String,
+    },
+    /// `BPF_PROG_LOAD`.
+    #[non_exhaustive]
+    LoadProgram {
+        /// The type of the program.
+        prog_type: ProgType,
+        /// What it was to be loaded for.
+        attach_type: AttachType,
+        /// Its name; empty if it has none.
+        name: String,
+    },
+    /// `BPF_BTF_LOAD`.
+    LoadBtf,
+    /// `BPF_BTF_GET_FD_BY_ID`.
+    #[non_exhaustive]
+    GetBtf {
+        /// The id.
+        id: u32,
+    },
+    /// fsconfig(2) of an option.
+    #[non_exhaustive]
+    SetOption {
+        /// The option.
+        option: String,
+        /// The value.
+        value: String,
+    },
+    /// Another step.
+    Other(String),
 }
 
 impl Error {
-    pub(crate) fn sys(what: impl Into<String>, errno: Errno) -> Self {
-        Self::with_reason(what, errno, Reason::default())
+    pub(crate) fn sys(action: impl Into<Action>, errno: impl IntoErrno) -> Self {
+        Self::with_reason(action, errno, Reason::default())
     }
 
-    pub(crate) fn with_reason(what: impl Into<String>, errno: Errno, reason: Reason) -> Self {
+    pub(crate) fn file(path: impl Into<PathBuf>, error: io::Error) -> Self {
+        Self::File {
+            path: path.into(),
+            r#source: error,
+        }
+    }
+
+    pub(crate) fn with_reason(
+        action: impl Into<Action>,
+        errno: impl IntoErrno,
+        reason: Reason,
+    ) -> Self {
         Self::Sys {
-            what: what.into(),
-            errno,
+            action: action.into(),
+            errno: errno.into_errno(),
             reason,
         }
     }
@@ -91,78 +193,94 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Sys { errno, .. } | Self::Container { errno, .. } => Some(*errno),
-            Self::File { source, .. } => Errno::from_io_error(source),
+            Self::File { source, .. } => Errno::of(source),
+            #[cfg(feature = "libbpf")]
+            Self::Libbpf { errno, .. } => *errno,
             _ => None,
         }
     }
 
-    /// What the kernel wrote into its log about the failure; empty if it said nothing.
-    pub fn reason(&self) -> &str {
+    /// What the kernel wrote into its log about the failure, or what was found out for it; empty
+    /// where there is nothing to say.
+    pub fn reason(&self) -> &Reason {
+        static NONE: Reason = Reason::NONE;
         match self {
-            Self::Sys { reason, .. } | Self::Container { reason, .. } => reason.as_str(),
-            _ => "",
+            Self::Sys { reason, .. } | Self::Container { reason, .. } => reason,
+            #[cfg(feature = "libbpf")]
+            Self::Libbpf { reason, .. } => reason,
+            _ => &NONE,
         }
     }
 }
 
-/// What the kernel wrote into a log (that of an fs context, or of a bpf(2) command) about a
-/// failure.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reason(String);
-
-impl Reason {
-    /// A reason from a log's text.
-    pub(crate) fn new(log: &str) -> Self {
-        Self(log.trim().to_owned())
-    }
-
-    /// The text, lines separated by line feeds; empty if the kernel said nothing.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Reason {
+impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return Ok(());
+        fn named(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+            if name.is_empty() {
+                return Ok(());
+            }
+            write!(f, " \"{name}\"")
         }
-        write!(f, ": {}", self.0.replace('\n', "; "))
+        match self {
+            Self::CreateToken { bpffs: None } => f.write_str("create BPF token"),
+            Self::CreateToken { bpffs: Some(path) } => {
+                write!(f, "create BPF token from {}", path.display())
+            }
+            Self::TokenInfo => f.write_str("get info of BPF token"),
+            Self::CreateMap { map_type, name } => {
+                f.write_str("create map")?;
+                named(f, name)?;
+                write!(f, " of type {map_type}")
+            }
+            Self::LoadProgram {
+                prog_type,
+                attach_type,
+                name,
+            } => {
+                f.write_str("load program")?;
+                named(f, name)?;
+                write!(f, " of type {prog_type}")?;
+                if *attach_type == AttachType::default() {
+                    return Ok(());
+                }
+                write!(f, " for {attach_type}")
+            }
+            Self::LoadBtf => f.write_str("load BTF"),
+            Self::GetBtf { id } => write!(f, "get BTF {id}"),
+            Self::SetOption { option, value } => write!(f, "set {option}={value}"),
+            Self::Other(text) => f.write_str(text),
+        }
     }
 }
 
-/// `Operation not permitted (EPERM)`, the name where it is one that tokens meet.
-pub fn describe(errno: Errno) -> String {
-    let text = io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    match errno_name(errno) {
-        Some(name) => format!("{text} ({name})"),
-        None => format!("{text} (errno {})", errno.raw_os_error()),
+impl From<String> for Action {
+    fn from(text: String) -> Self {
+        Self::Other(text)
     }
 }
 
-/// The symbolic name of an errno that the BPF token code, bpf(2) or mount calls return.
-pub fn errno_name(errno: Errno) -> Option<&'static str> {
-    Some(match errno {
-        Errno::PERM => "EPERM",
-        Errno::NOENT => "ENOENT",
-        Errno::SRCH => "ESRCH",
-        Errno::TOOBIG => "E2BIG",
-        Errno::BADF => "EBADF",
-        Errno::NOMEM => "ENOMEM",
-        Errno::ACCESS => "EACCES",
-        Errno::FAULT => "EFAULT",
-        Errno::BUSY => "EBUSY",
-        Errno::EXIST => "EEXIST",
-        Errno::NODEV => "ENODEV",
-        Errno::NOTDIR => "ENOTDIR",
-        Errno::ISDIR => "EISDIR",
-        Errno::INVAL => "EINVAL",
-        Errno::MFILE => "EMFILE",
-        Errno::NOSPC => "ENOSPC",
-        Errno::RANGE => "ERANGE",
-        Errno::NOSYS => "ENOSYS",
-        Errno::OPNOTSUPP => "EOPNOTSUPP",
-        _ => return None,
-    })
+impl From<&str> for Action {
+    fn from(text: &str) -> Self {
+        Self::Other(text.to_owned())
+    }
+}
+
+fn options() -> String {
+    let [first, second, third, last] = Kind::ALL.map(|kind| kind.option);
+    format!("{first}, {second}, {third} and {last}")
+}
+
+fn list(missing: &[Missing]) -> String {
+    let texts: Vec<String> = missing.iter().map(|one| format!("no {one}")).collect();
+    texts.join(", ")
+}
+
+/// The text with the errno's name, where there is one.
+fn io_text(error: &io::Error) -> String {
+    Errno::of(error).map_or_else(|| error.to_string(), |errno| errno.to_string())
+}
+
+#[cfg(feature = "libbpf")]
+fn libbpf_errno(errno: Option<Errno>) -> String {
+    errno.map_or_else(|| "failed".to_owned(), |errno| errno.to_string())
 }

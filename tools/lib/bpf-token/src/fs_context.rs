@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The fs context of a BPF FS: fsopen(2), fsconfig(2), fsmount(2), move_mount(2), and the context's
 //! log.
 
@@ -17,9 +17,10 @@ use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MoveMountFlags;
 
+use crate::error::Action;
 use crate::error::Error;
-use crate::error::Reason;
 use crate::error::Result;
+use crate::reason::Reason;
 
 /// A BPF FS that is being set up.
 ///
@@ -57,8 +58,13 @@ impl FsContext {
     /// Those of the option, with what the kernel wrote into the context's log.
     pub fn set(&self, key: &str, value: impl AsRef<OsStr>) -> Result<()> {
         let value = value.as_ref();
-        rustix::mount::fsconfig_set_string(&self.0, key, value)
-            .map_err(|errno| self.error(format!("set {key}={}", value.to_string_lossy()), errno))
+        rustix::mount::fsconfig_set_string(&self.0, key, value).map_err(|errno| {
+            let action = Action::SetOption {
+                option: key.to_owned(),
+                value: value.to_string_lossy().into_owned(),
+            };
+            self.error(action, errno)
+        })
     }
 
     /// Makes the file system.
@@ -68,8 +74,7 @@ impl FsContext {
     /// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, also for an instance that
     /// another one will own.
     pub fn create(&self) -> Result<()> {
-        rustix::mount::fsconfig_create(&self.0)
-            .map_err(|errno| self.error("create BPF FS".to_owned(), errno))
+        rustix::mount::fsconfig_create(&self.0).map_err(|errno| self.error("create BPF FS", errno))
     }
 
     /// Turns the file system made by [`create`](Self::create) into a mount that is nowhere yet.
@@ -85,7 +90,7 @@ impl FsContext {
             MountAttrFlags::empty(),
         )
         .map(DetachedMount)
-        .map_err(|errno| self.error("fsmount".to_owned(), errno))
+        .map_err(|errno| self.error("fsmount", errno))
     }
 
     /// Takes what the kernel has written into the context's log.
@@ -116,8 +121,8 @@ impl FsContext {
         bpffs
     }
 
-    fn error(&self, what: String, errno: Errno) -> Error {
-        Error::with_reason(what, errno, self.take_log())
+    fn error(&self, action: impl Into<Action>, errno: Errno) -> Error {
+        Error::with_reason(action, errno, self.take_log())
     }
 }
 

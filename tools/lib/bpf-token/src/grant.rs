@@ -1,11 +1,15 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The value of one delegation option: a mask, and names that only a newer kernel knows.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::mask::Kind;
+use crate::kind::Enumerator;
+use crate::kind::Kind;
+use crate::mask::bit;
+use crate::mask::items;
 use crate::mask::Mask;
 
 /// What one mount option delegates.
@@ -14,42 +18,48 @@ use crate::mask::Mask;
 /// or a number (decimal, `0x` hex or `0` octal), which is a mask and not a value.
 ///
 /// ```
-/// use bpf_token::{Grant, Maps};
-/// let grant: Grant<Maps> = "array:RINGBUF:0x2:quantum_map".parse()?;
+/// use bpf_token::{Grant, MapType};
+/// let grant: Grant<MapType> = "array:RINGBUF:0x2:quantum_map".parse()?;
 /// assert_eq!(grant.mask().to_string(), "hash:array:ringbuf");
 /// assert_eq!(grant.newer().collect::<Vec<_>>(), ["quantum_map"]);
 /// # Ok::<(), bpf_token::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant<K> {
-    mask: Mask<K>,
-    newer: Vec<String>,
+pub struct Grant<E> {
+    pub(crate) items: Items,
+    of: PhantomData<E>,
 }
 
-impl<K: Kind> Grant<K> {
+/// A [`Grant`] without the type of its kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Items {
+    /// What is granted of what Linux 7.3 knows, and all bits that were given as a number.
+    pub(crate) bits: u64,
+    /// Which of it must exist, because it was asked for by name.
+    pub(crate) named: u64,
+    /// Names that Linux 7.3 does not have.
+    pub(crate) newer: Vec<String>,
+}
+
+impl<E: Enumerator> Grant<E> {
     /// What is granted of what Linux 7.3 knows.
-    pub fn mask(&self) -> Mask<K> {
-        self.mask
+    pub fn mask(&self) -> Mask<E> {
+        Mask::from_bits(self.items.bits)
     }
 
     /// Names that Linux 7.3 does not have; the running kernel decides on them.
     pub fn newer(&self) -> impl Iterator<Item = &str> {
-        self.newer.iter().map(String::as_str)
+        self.items.newer.iter().map(String::as_str)
     }
 
     /// Whether nothing is granted.
     pub fn is_empty(&self) -> bool {
-        self.mask.is_empty() && self.newer.is_empty()
+        self.items.is_empty()
     }
 
     /// Adds what another grant grants.
     pub fn add(&mut self, other: Self) {
-        self.mask = self.mask.union(other.mask);
-        for name in other.newer {
-            if !self.newer.contains(&name) {
-                self.newer.push(name);
-            }
-        }
+        self.items.add(other.items);
     }
 
     /// The text to give to the kernel.
@@ -58,31 +68,74 @@ impl<K: Kind> Grant<K> {
     /// stands before a number; and it has a number rather than names because a kernel without BTF
     /// only takes numbers.
     pub fn option_value(&self) -> String {
-        let mut items = Vec::new();
-        if self.mask == Mask::ANY {
-            items.push("any".to_owned());
-        } else if !self.mask.is_empty() {
-            items.push(format!("{:#x}", self.mask.bits()));
+        self.items.option_value()
+    }
+}
+
+/// How it was asked for makes no difference to what is granted.
+impl PartialEq for Items {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits == other.bits && self.newer == other.newer
+    }
+}
+
+impl Eq for Items {}
+
+impl Items {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bits == 0 && self.newer.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.bits |= other.bits;
+        self.named |= other.named;
+        for name in other.newer {
+            if !self.newer.contains(&name) {
+                self.newer.push(name);
+            }
         }
-        items.extend(self.newer.iter().cloned());
+    }
+
+    pub(crate) fn option_value(&self) -> String {
+        let number = match self.bits {
+            0 => None,
+            u64::MAX => Some("any".to_owned()),
+            bits => Some(format!("{bits:#x}")),
+        };
+        let items: Vec<String> = number.into_iter().chain(self.newer.clone()).collect();
         items.join(":")
     }
 
-    fn item(text: &str) -> Result<Self, Error> {
+    /// The items in names, for people and for the command line.
+    pub(crate) fn names(&self, kind: &Kind) -> Vec<String> {
+        let mut all = items(kind, self.bits);
+        all.extend(self.newer.iter().cloned());
+        all
+    }
+
+    pub(crate) fn parse(kind: &'static Kind, text: &str) -> Result<Self, Error> {
+        let mut all = Self::default();
+        for item in text.split(':') {
+            all.add(Self::parse_item(kind, item)?);
+        }
+        Ok(all)
+    }
+
+    fn parse_item(kind: &'static Kind, text: &str) -> Result<Self, Error> {
         let syntax = |problem: String| Error::Syntax {
-            option: K::OPTION,
+            option: kind.option,
             item: text.to_owned(),
             problem,
         };
         if text == "any" {
-            return Ok(Mask::ANY.into());
+            return Ok(Self::number(u64::MAX));
         }
-        if let Some(value) = Mask::<K>::value(text) {
-            return Ok(Mask::EMPTY.with(value).into());
+        if let Some(value) = kind.value(text) {
+            return Ok(Self::named(bit(value)));
         }
         if text.starts_with(|c: char| c.is_ascii_digit() || c == '+') {
             return parse_number(text)
-                .map(|bits| Mask::from_bits(bits).into())
+                .map(Self::number)
                 .map_err(|problem| syntax(problem.to_owned()));
         }
         if text.is_empty() {
@@ -96,25 +149,40 @@ impl<K: Kind> Grant<K> {
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(syntax(format!(
                 "neither \"any\", the name of a {}, nor a number; separate items by \":\"",
-                K::NOUN
+                kind.noun
             )));
         }
-        if let Some(bare) = strip_prefix_any_case(text, K::PREFIX) {
+        if let Some(bare) = strip_prefix_any_case(text, kind.prefix) {
             return Err(syntax(format!(
                 "names go without {}: \"{}\"",
-                K::PREFIX,
+                kind.prefix,
                 bare.to_ascii_lowercase()
             )));
         }
         // The C implementation of Linux 7.3 takes its value, 1 << 16, for a command and grants
         // another one.
-        if K::OPTION == "delegate_cmds" && text.eq_ignore_ascii_case("common_attrs") {
+        if kind.option == "delegate_cmds" && text.eq_ignore_ascii_case("common_attrs") {
             return Err(syntax("a flag of bpf(2), not a command".to_owned()));
         }
         Ok(Self {
-            mask: Mask::EMPTY,
             newer: vec![text.to_ascii_lowercase()],
+            ..Self::default()
         })
+    }
+
+    fn number(bits: u64) -> Self {
+        Self {
+            bits,
+            ..Self::default()
+        }
+    }
+
+    fn named(bits: u64) -> Self {
+        Self {
+            bits,
+            named: bits,
+            newer: Vec::new(),
+        }
     }
 }
 
@@ -138,55 +206,90 @@ fn strip_prefix_any_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     (head.eq_ignore_ascii_case(prefix) && !tail.is_empty()).then_some(tail)
 }
 
-impl<K: Kind> From<Mask<K>> for Grant<K> {
-    fn from(mask: Mask<K>) -> Self {
+impl<E: Enumerator> From<Items> for Grant<E> {
+    fn from(items: Items) -> Self {
         Self {
-            mask,
-            newer: Vec::new(),
+            items,
+            of: PhantomData,
         }
     }
 }
 
-impl<K: Kind> Default for Grant<K> {
-    fn default() -> Self {
-        Mask::EMPTY.into()
+impl<E: Enumerator> From<Mask<E>> for Grant<E> {
+    /// Grants what is in the set. What is not [`Mask::ANY`] must exist in the running kernel.
+    fn from(mask: Mask<E>) -> Self {
+        let items = if mask.is_any() {
+            Items::number(u64::MAX)
+        } else {
+            Items::named(mask.bits())
+        };
+        items.into()
     }
 }
 
-impl<K: Kind> FromStr for Grant<K> {
+impl<E: Enumerator> From<E> for Grant<E> {
+    /// Grants just this one.
+    fn from(one: E) -> Self {
+        Mask::from(one).into()
+    }
+}
+
+impl<E: Enumerator, const N: usize> From<[E; N]> for Grant<E> {
+    /// Grants these.
+    fn from(all: [E; N]) -> Self {
+        Mask::from_iter(all).into()
+    }
+}
+
+impl<E: Enumerator> Default for Grant<E> {
+    fn default() -> Self {
+        Items::default().into()
+    }
+}
+
+impl<E: Enumerator> FromStr for Grant<E> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut grant = Self::default();
-        for item in text.split(':') {
-            grant.add(Self::item(item)?);
-        }
-        Ok(grant)
+        Items::parse(E::KIND, text).map(Self::from)
     }
 }
 
-impl<K: Kind> fmt::Display for Grant<K> {
+impl<E: Enumerator> fmt::Display for Grant<E> {
     /// In names, for people and for the command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut items = Vec::new();
-        if !self.mask.is_empty() {
-            items.push(self.mask.to_string());
+        f.pad(&self.items.names(E::KIND).join(":"))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<E: Enumerator> serde::Serialize for Grant<E> {
+    /// A list of the items that [`Display`](fmt::Display) separates by `:`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.items.names(E::KIND))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de, E: Enumerator> serde::Deserialize<'de> for Grant<E> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = <Vec<String> as serde::Deserialize>::deserialize(deserializer)?;
+        let mut all = Items::default();
+        for item in items {
+            all.add(Items::parse(E::KIND, &item).map_err(serde::de::Error::custom)?);
         }
-        items.extend(self.newer.iter().cloned());
-        f.pad(&items.join(":"))
+        Ok(all.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mask::Attachs;
-    use crate::mask::Cmds;
-    use crate::mask::Maps;
-    use crate::mask::Progs;
+    use crate::names::Cmd;
+    use crate::names::ProgType;
 
     fn cmds(text: &str) -> Result<u64, String> {
-        text.parse::<Grant<Cmds>>()
+        text.parse::<Grant<Cmd>>()
             .map(|grant| grant.mask().bits())
             .map_err(|error| error.to_string())
     }
@@ -223,38 +326,9 @@ mod tests {
 
     #[test]
     fn newer_names_reach_the_kernel_as_they_are() {
-        let grant: Grant<Progs> = "xdp:Teleport".parse().unwrap();
+        let grant: Grant<ProgType> = "xdp:Teleport".parse().unwrap();
         assert_eq!(grant.option_value(), "0x40:teleport");
         assert_eq!(grant.to_string(), "xdp:teleport");
-        assert!("teleport".parse::<Mask<Progs>>().is_err());
-    }
-
-    #[test]
-    fn every_name_is_read_back() {
-        fn kind<K: Kind>() {
-            let any: Mask<K> = Mask::KNOWN;
-            assert_eq!(any.to_string(), "any");
-            for value in 0..any.iter().count() as u32 {
-                let one: Mask<K> = Mask::EMPTY.with(value);
-                assert_eq!(one.to_string().parse::<Mask<K>>().unwrap(), one);
-                assert_eq!(one.to_string(), K::NAMES[value as usize]);
-                let shout = one.to_string().to_uppercase();
-                assert_eq!(shout.parse::<Mask<K>>().unwrap(), one);
-            }
-            for &(alias, value) in K::ALIASES {
-                assert_eq!(Mask::<K>::value(alias), Some(value));
-            }
-        }
-        kind::<Cmds>();
-        kind::<Maps>();
-        kind::<Progs>();
-        kind::<Attachs>();
-    }
-
-    #[test]
-    fn display_ends_with_the_unnamed_rest() {
-        let mask = Mask::<Maps>::from_bits((1 << 1) | (1 << 62));
-        assert_eq!(mask.to_string(), "hash:0x4000000000000000");
-        assert_eq!(Mask::<Maps>::EMPTY.to_string(), "");
+        assert!("teleport".parse::<Mask<ProgType>>().is_err());
     }
 }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The hand-shake that gives a container a delegated BPF FS, over a Unix socket.
 //!
 //! The container opens the fs context, so that its user namespace owns the file system; the manager

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The id maps of a user namespace, user_namespaces(7).
 
 use std::fmt;
@@ -95,10 +95,7 @@ fn write_one(proc: &Path, pid: Pid, ids: &Ids, maps: &[IdMap]) -> Result<()> {
         .arg(pid.as_raw_nonzero().to_string())
         .args(numbers.map(|number| number.to_string()))
         .output()
-        .map_err(|source| Error::File {
-            path: ids.helper.into(),
-            source,
-        })?;
+        .map_err(|error| Error::file(ids.helper, error))?;
     if output.status.success() {
         return Ok(());
     }
@@ -110,8 +107,5 @@ fn write_one(proc: &Path, pid: Pid, ids: &Ids, maps: &[IdMap]) -> Result<()> {
 }
 
 fn write_file(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|source| Error::File {
-        path: path.to_path_buf(),
-        source,
-    })
+    fs::write(path, text).map_err(|error| Error::file(path, error))
 }

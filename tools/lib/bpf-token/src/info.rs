@@ -1,35 +1,88 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a token grants, as the kernel tells it.
 
-use crate::mask::Attachs;
-use crate::mask::Cmds;
-use crate::mask::Kind;
-use crate::mask::Maps;
+use crate::kind::Kind;
+use crate::mask::bit;
+use crate::mask::items;
+use crate::mask::values;
 use crate::mask::Mask;
-use crate::mask::Progs;
+use crate::names::AttachType;
+use crate::names::Cmd;
+use crate::names::MapType;
+use crate::names::ProgType;
 
 /// `struct bpf_token_info`: what a token grants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct TokenInfo {
     /// Commands of bpf(2).
-    pub cmds: Mask<Cmds>,
+    pub cmds: Mask<Cmd>,
     /// Map types.
-    pub maps: Mask<Maps>,
+    pub maps: Mask<MapType>,
     /// Program types.
-    pub progs: Mask<Progs>,
+    pub progs: Mask<ProgType>,
     /// Attach types.
-    pub attachs: Mask<Attachs>,
+    pub attachs: Mask<AttachType>,
+}
+
+/// One of the four sets, without the type of its kind: what is needed to walk them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnyMask {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// The bits.
+    pub bits: u64,
+}
+
+impl AnyMask {
+    /// Whether nothing is in the set.
+    pub fn is_empty(self) -> bool {
+        self.bits == 0
+    }
+
+    /// The values in the set, lowest first.
+    pub fn values(self) -> impl Iterator<Item = u32> {
+        values(self.bits)
+    }
+}
+
+impl std::fmt::Display for AnyMask {
+    /// As [`Mask`] prints.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&items(self.kind, self.bits).join(":"))
+    }
 }
 
 impl TokenInfo {
-    pub(crate) fn from_bits([cmds, maps, progs, attachs]: [u64; 4]) -> Self {
+    /// The info with these bits, in the order of [`Kind::ALL`].
+    pub const fn from_bits([cmds, maps, progs, attachs]: [u64; 4]) -> Self {
         Self {
             cmds: Mask::from_bits(cmds),
             maps: Mask::from_bits(maps),
             progs: Mask::from_bits(progs),
             attachs: Mask::from_bits(attachs),
         }
+    }
+
+    /// The bits, in the order of [`Kind::ALL`].
+    pub const fn bits(&self) -> [u64; 4] {
+        [
+            self.cmds.bits(),
+            self.maps.bits(),
+            self.progs.bits(),
+            self.attachs.bits(),
+        ]
+    }
+
+    /// The four sets, each with its kind.
+    pub fn masks(&self) -> [AnyMask; 4] {
+        let bits = self.bits();
+        std::array::from_fn(|at| AnyMask {
+            kind: Kind::ALL[at],
+            bits: bits[at],
+        })
     }
 
     /// What `/proc/<pid>/fdinfo/<fd>` of a token says; `None` for the text of any other descriptor.
@@ -45,22 +98,19 @@ impl TokenInfo {
     /// assert_eq!(TokenInfo::from_fdinfo("pos:\t0\n"), None);
     /// ```
     pub fn from_fdinfo(text: &str) -> Option<Self> {
-        fn field<K: Kind>(text: &str, key: &str) -> Option<Mask<K>> {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"))?;
-            if value == "any" {
-                return Some(Mask::ANY);
-            }
-            let hex = value.strip_prefix("0x")?;
-            u64::from_str_radix(hex, 16).ok().map(Mask::from_bits)
+        let mut all = [0; 4];
+        for (bits, kind) in all.iter_mut().zip(Kind::ALL) {
+            let value = text.lines().find_map(|line| {
+                let rest = line.strip_prefix("allowed_")?.strip_prefix(kind.key)?;
+                rest.strip_prefix(":\t")
+            })?;
+            *bits = match value.strip_prefix("0x") {
+                Some(hex) => u64::from_str_radix(hex, 16).ok()?,
+                None if value == "any" => u64::MAX,
+                None => return None,
+            };
         }
-        Some(Self {
-            cmds: field(text, "allowed_cmds")?,
-            maps: field(text, "allowed_maps")?,
-            progs: field(text, "allowed_progs")?,
-            attachs: field(text, "allowed_attachs")?,
-        })
+        Some(Self::from_bits(all))
     }
 
     /// Whether nothing is granted.
@@ -71,11 +121,34 @@ impl TokenInfo {
     /// What is in this and not in the other: what a token of the other lacks of this.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        Self {
-            cmds: self.cmds.difference(other.cmds),
-            maps: self.maps.difference(other.maps),
-            progs: self.progs.difference(other.progs),
-            attachs: self.attachs.difference(other.attachs),
-        }
+        self.zip(other, |own, other| own & !other)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        self.zip(other, |own, other| own & other)
+    }
+
+    /// This without one item.
+    ///
+    /// ```
+    /// use bpf_token::{Cmd, Enumerator, Mask, TokenInfo};
+    /// let mut info = TokenInfo::default();
+    /// info.cmds = Mask::from(Cmd::BTF_LOAD);
+    /// assert!(info.without(Cmd::KIND, 18).is_empty());
+    /// ```
+    #[must_use]
+    pub fn without(&self, kind: &Kind, value: u32) -> Self {
+        let masks = self.masks();
+        Self::from_bits(masks.map(|mask| {
+            let drop = if mask.kind == kind { bit(value) } else { 0 };
+            mask.bits & !drop
+        }))
+    }
+
+    fn zip(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        let (own, other) = (self.bits(), other.bits());
+        Self::from_bits(std::array::from_fn(|at| combine(own[at], other[at])))
     }
 }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who has what: delegated mounts and held tokens, from /proc.
 
 use std::fs;
@@ -6,20 +6,18 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use procfs::process::MountInfo;
-use procfs::process::Process;
+use procfs::process::MountInfos;
+use procfs::FromRead;
 
 use crate::delegation::Delegation;
 use crate::error::Error;
 use crate::error::Result;
 use crate::info::TokenInfo;
-use crate::mask::Attachs;
-use crate::mask::Cmds;
-use crate::mask::Kind;
-use crate::mask::Maps;
-use crate::mask::Progs;
+use crate::kind::Kind;
 
 /// A mounted BPF FS that delegates something.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DelegatedMount {
     /// Where it is mounted.
     pub target: PathBuf,
@@ -41,11 +39,13 @@ pub struct DelegatedMount {
 ///
 /// # Errors
 ///
-/// [`Error::Proc`] if there is no such process, or its mounts may not be read.
+/// [`Error::File`] if there is no such process, or its mounts may not be read.
 pub fn delegated_mounts(pid: &str) -> Result<Vec<DelegatedMount>> {
-    let process = Process::new_with_root(Path::new("/proc").join(pid))?;
-    process
-        .mountinfo()?
+    let path = Path::new("/proc").join(pid).join("mountinfo");
+    let text = fs::read(&path).map_err(|error| Error::file(&path, error))?;
+    let mounts = MountInfos::from_read(&*text)
+        .map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))?;
+    mounts
         .into_iter()
         .filter(|mount| mount.fs_type == "bpf")
         .map(delegated)
@@ -54,21 +54,22 @@ pub fn delegated_mounts(pid: &str) -> Result<Vec<DelegatedMount>> {
 }
 
 fn delegated(mount: MountInfo) -> Result<DelegatedMount> {
-    let mut options = Vec::new();
-    for option in [Cmds::OPTION, Maps::OPTION, Progs::OPTION, Attachs::OPTION] {
-        if let Some(Some(value)) = mount.super_options.get(option) {
-            options.push(format!("{option}={value}"));
+    let mut delegation = Delegation::new();
+    for kind in Kind::ALL {
+        if let Some(Some(value)) = mount.super_options.get(kind.option) {
+            delegation.add_option(kind.option, value)?;
         }
     }
     Ok(DelegatedMount {
         target: mount.mount_point,
         device: mount.majmin,
-        delegation: options.join(",").parse()?,
+        delegation,
     })
 }
 
 /// A token that a process holds a descriptor of.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HeldToken {
     /// The descriptor's number.
     pub fd: i32,
@@ -90,10 +91,7 @@ pub struct HeldToken {
 /// [`Error::File`] if there is no such process, or its descriptors may not be read.
 pub fn held_tokens(pid: &str) -> Result<Vec<HeldToken>> {
     let dir = Path::new("/proc").join(pid).join("fdinfo");
-    let error = |source| Error::File {
-        path: dir.clone(),
-        source,
-    };
+    let error = |error| Error::file(&dir, error);
     let mut tokens = Vec::new();
     for entry in fs::read_dir(&dir).map_err(error)? {
         let entry = entry.map_err(error)?;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! BPF tokens: grant, use and inspect the delegation of bpf(2) to user namespaces.
 //!
 //! A privileged *manager* gives a container a BPF FS that delegates some commands, map types,
@@ -6,56 +6,85 @@
 //! ever) in the container's user namespace makes a token from it, and with the token bpf(2) accepts
 //! these capabilities for what is delegated.
 //!
-//! - To grant: [`Delegation`], built from [`Mask`]s or parsed from mount options; [`Received`] for
-//!   a container that opens the fs context itself, or [`Container`] and [`mount_into`], which do
-//!   the whole hand-shake.
+//! - To grant: [`Delegation`], built from constants such as [`ProgType::XDP`] or parsed from mount
+//!   options; [`Received`] for a container that opens the fs context itself, or [`Container`] and
+//!   [`mount_into`], which do the whole hand-shake.
 //! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`];
-//!   [`open_object`] for what libbpf loads; [`probe`] to learn what would be allowed.
+//!   the module `libbpf` for what libbpf loads; [`BPF_F_TOKEN_FD`] for loaders that build their own
+//!   attributes; [`probe`] to learn what would be allowed.
 //! - To inspect: [`Token::info`], [`TokenInfo::from_fdinfo`], [`held_tokens`],
-//!   [`delegated_mounts`].
+//!   [`delegated_mounts`], [`Kernel`].
+//!
+//! A refusal says why on every kernel: by the kernel's own log, or found out from the request, the
+//! token and the capabilities ([`Error::reason`]).
 //!
 //! A whole program, which starts itself again in a container and loads BPF there:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/load.rs")]
 //! ```
+//!
+//! # Features
+//!
+//! Both are off by default.
+//!
+//! - `libbpf`: the module `libbpf`, on `libbpf-rs`; needs a C compiler, `pkg-config`, and the
+//!   headers of libelf and zlib.
+//! - `serde`: masks, delegations and token infos as JSON and the like, in the spelling of
+//!   `bpftoken --json`.
 
 #![deny(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+mod btf;
 mod child;
 mod command;
 mod container;
 mod delegation;
+mod diagnose;
+mod errno;
 mod error;
 mod fs_context;
 mod grant;
 mod handshake;
 mod idmap;
 mod info;
+mod insn;
 mod inspect;
+mod kernel;
+mod kind;
+#[cfg(feature = "libbpf")]
+pub mod libbpf;
 mod mask;
 mod names;
-#[cfg(feature = "libbpf")]
-mod object;
 pub mod probe;
+mod reason;
 #[allow(unsafe_code)]
 mod sys;
 mod token;
 
 pub use command::btf_by_id;
 pub use command::load_btf;
-pub use command::Insn;
+pub use command::AttachTarget;
+pub use command::FuncInfo;
+pub use command::LineInfo;
+pub use command::Log;
 pub use command::MapAttr;
 pub use command::ObjName;
 pub use command::ProgAttr;
+pub use command::Signature;
+pub use command::BPF_F_TOKEN_FD;
 pub use container::mount_into;
 pub use container::Container;
 pub use container::Running;
 pub use delegation::Delegation;
-pub use error::describe;
-pub use error::errno_name;
+pub use delegation::Warning;
+pub use errno::Errno;
+pub use error::Action;
 pub use error::Error;
-pub use error::Reason;
 pub use error::Result;
 pub use fs_context::DetachedMount;
 pub use fs_context::FsContext;
@@ -64,25 +93,24 @@ pub use handshake::Granted;
 pub use handshake::Received;
 pub use handshake::Request;
 pub use idmap::IdMap;
+pub use info::AnyMask;
 pub use info::TokenInfo;
+pub use insn::Insn;
 pub use inspect::delegated_mounts;
 pub use inspect::held_tokens;
 pub use inspect::DelegatedMount;
 pub use inspect::HeldToken;
-pub use mask::Attachs;
-pub use mask::Cmds;
-pub use mask::Kind;
-pub use mask::Maps;
+pub use kernel::Kernel;
+pub use kernel::Missing;
+pub use kind::Enumerator;
+pub use kind::Kind;
 pub use mask::Mask;
-pub use mask::Progs;
-#[cfg(feature = "libbpf")]
-pub use object::object_needs;
-#[cfg(feature = "libbpf")]
-pub use object::open_object;
-#[cfg(feature = "libbpf")]
-pub use object::open_object_bytes;
-#[cfg(feature = "libbpf")]
-pub use object::TokenPath;
+pub use names::AttachType;
+pub use names::Cmd;
+pub use names::MapType;
+pub use names::ProgType;
+pub use reason::Reason;
+pub use token::inherited_fd;
 pub use token::Discovery;
 pub use token::Token;
 pub use token::DEFAULT_BPFFS;

@@ -1,94 +1,44 @@
-// SPDX-License-Identifier: GPL-2.0
-//! Typed sets of what can be delegated: commands, map types, program types, attach types.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sets of one kind, as the kernel keeps them.
 
 use std::fmt;
-use std::hash::Hash;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::names;
+use crate::grant::Grant;
+use crate::kind::Enumerator;
+use crate::kind::Kind;
 
-mod private {
-    pub trait Sealed {}
-}
-
-/// One of the four kinds of things that a BPF FS can delegate.
-pub trait Kind: private::Sealed + Copy + fmt::Debug + Eq + Hash + 'static {
-    /// The mount option that delegates this kind, such as `delegate_cmds`.
-    const OPTION: &'static str;
-    /// The prefix of the enumerators in `include/uapi/linux/bpf.h`, which options leave out.
-    const PREFIX: &'static str;
-    /// What one of the set is called in messages.
-    const NOUN: &'static str;
-    /// The names by value, in the options' spelling.
-    const NAMES: &'static [&'static str];
-    /// Further names of values that [`Self::NAMES`] has already.
-    const ALIASES: &'static [(&'static str, u32)] = &[];
-}
-
-macro_rules! kind {
-    ($(#[$doc:meta])* $kind:ident, $option:literal, $prefix:literal, $noun:literal, $names:ident
-     $(, $aliases:ident)?) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $kind {}
-        impl private::Sealed for $kind {}
-        impl Kind for $kind {
-            const OPTION: &'static str = $option;
-            const PREFIX: &'static str = $prefix;
-            const NOUN: &'static str = $noun;
-            const NAMES: &'static [&'static str] = names::$names;
-            $(const ALIASES: &'static [(&'static str, u32)] = names::$aliases;)?
-        }
-    };
-}
-
-kind!(
-    /// `enum bpf_cmd`.
-    Cmds, "delegate_cmds", "BPF_", "command", CMDS, CMD_ALIASES
-);
-kind!(
-    /// `enum bpf_map_type`.
-    Maps, "delegate_maps", "BPF_MAP_TYPE_", "map type", MAPS, MAP_ALIASES
-);
-kind!(
-    /// `enum bpf_prog_type`.
-    Progs, "delegate_progs", "BPF_PROG_TYPE_", "program type", PROGS
-);
-kind!(
-    /// `enum bpf_attach_type`.
-    Attachs, "delegate_attachs", "BPF_", "attach type", ATTACHS
-);
-
-/// A set of one kind, as the kernel keeps it: bit `n` stands for the enumerator of value `n`.
+/// A set of one kind: bit `n` stands for the enumerator of value `n`.
 ///
 /// ```
-/// use bpf_token::{Cmds, Mask};
-/// let mask: Mask<Cmds> = "prog_load:map_create".parse()?;
+/// use bpf_token::{Cmd, Mask};
+/// let mask = Mask::from_iter([Cmd::PROG_LOAD, Cmd::MAP_CREATE]);
 /// assert_eq!(mask.bits(), 0x21);
 /// assert_eq!(mask.to_string(), "map_create:prog_load");
+/// assert_eq!(mask, "prog_load:0x1".parse()?);
 /// # Ok::<(), bpf_token::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Mask<K> {
+pub struct Mask<E> {
     bits: u64,
-    kind: PhantomData<K>,
+    of: PhantomData<E>,
 }
 
-impl<K: Kind> Mask<K> {
+impl<E: Enumerator> Mask<E> {
     /// Nothing.
     pub const EMPTY: Self = Self::from_bits(0);
     /// Everything, what later kernels add included.
     pub const ANY: Self = Self::from_bits(u64::MAX);
     /// Every value that has a name in Linux 7.3.
-    pub const KNOWN: Self = Self::from_bits((1 << K::NAMES.len()) - 1);
+    pub const KNOWN: Self = Self::from_bits(E::KIND.known());
 
     /// The set with these bits.
     pub const fn from_bits(bits: u64) -> Self {
         Self {
             bits,
-            kind: PhantomData,
+            of: PhantomData,
         }
     }
 
@@ -102,25 +52,26 @@ impl<K: Kind> Mask<K> {
         self.bits == 0
     }
 
-    /// Whether every value that Linux 7.3 names is in the set: the kernel shows `any`.
+    /// Whether everything is in the set, what later kernels add included.
     pub const fn is_any(self) -> bool {
-        self.bits & Self::KNOWN.bits == Self::KNOWN.bits
+        self.bits == u64::MAX
     }
 
-    /// Whether the enumerator of this value is in the set.
-    pub const fn contains(self, value: u32) -> bool {
-        value < u64::BITS && self.bits & (1 << value) != 0
+    /// Whether the set has this enumerator.
+    pub fn contains(self, one: E) -> bool {
+        self.bits & bit(one.value()) != 0
     }
 
-    /// The set with the enumerator of this value added; a value of 64 or more has no bit and
-    /// changes nothing.
+    /// The set with this enumerator added; one of value 64 or more has no bit and changes nothing.
     #[must_use]
-    pub const fn with(self, value: u32) -> Self {
-        if value < u64::BITS {
-            Self::from_bits(self.bits | (1 << value))
-        } else {
-            self
-        }
+    pub fn with(self, one: E) -> Self {
+        Self::from_bits(self.bits | bit(one.value()))
+    }
+
+    /// The set without this enumerator.
+    #[must_use]
+    pub fn without(self, one: E) -> Self {
+        Self::from_bits(self.bits & !bit(one.value()))
     }
 
     /// What is in either set.
@@ -129,90 +80,99 @@ impl<K: Kind> Mask<K> {
         Self::from_bits(self.bits | other.bits)
     }
 
+    /// What is in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self::from_bits(self.bits & other.bits)
+    }
+
     /// What is in this set and not in the other.
     #[must_use]
     pub const fn difference(self, other: Self) -> Self {
         Self::from_bits(self.bits & !other.bits)
     }
 
-    /// The values in the set, lowest first.
-    pub fn iter(self) -> impl Iterator<Item = u32> {
-        (0..u64::BITS).filter(move |&value| self.contains(value))
-    }
-
-    /// The name of a value, if Linux 7.3 has one.
-    pub fn name(value: u32) -> Option<&'static str> {
-        K::NAMES.get(usize::try_from(value).ok()?).copied()
-    }
-
-    /// The name of a value, or its number.
-    pub fn label(value: u32) -> String {
-        Self::name(value).map_or_else(|| value.to_string(), str::to_owned)
-    }
-
-    /// The value of a name, in any case and without the prefix.
-    pub fn value(name: &str) -> Option<u32> {
-        let by_table = K::NAMES.iter().position(|n| n.eq_ignore_ascii_case(name));
-        by_table
-            .and_then(|value| u32::try_from(value).ok())
-            .or_else(|| {
-                let alias = K::ALIASES
-                    .iter()
-                    .find(|(n, _)| n.eq_ignore_ascii_case(name));
-                alias.map(|&(_, value)| value)
-            })
+    /// What is in the set, lowest value first.
+    pub fn iter(self) -> impl Iterator<Item = E> {
+        values(self.bits).map(E::from_value)
     }
 }
 
-impl<K: Kind> Default for Mask<K> {
+/// The set's bit of a value; none from 64 on.
+pub(crate) const fn bit(value: u32) -> u64 {
+    if value < u64::BITS {
+        1 << value
+    } else {
+        0
+    }
+}
+
+/// The values in a set, lowest first.
+pub(crate) fn values(bits: u64) -> impl Iterator<Item = u32> {
+    (0..u64::BITS).filter(move |&value| bits & bit(value) != 0)
+}
+
+/// The items of a set: `any`, or the names in enum order and the unnamed rest as hex; nothing for
+/// the empty set.
+pub(crate) fn items(kind: &Kind, bits: u64) -> Vec<String> {
+    if bits == u64::MAX {
+        return vec!["any".to_owned()];
+    }
+    let names = values(bits & kind.known()).map(|value| kind.label(value));
+    let rest = bits & !kind.known();
+    names
+        .chain((rest != 0).then(|| format!("{rest:#x}")))
+        .collect()
+}
+
+impl<E: Enumerator> Default for Mask<E> {
     fn default() -> Self {
         Self::EMPTY
     }
 }
 
-impl<K: Kind> FromIterator<u32> for Mask<K> {
-    fn from_iter<I: IntoIterator<Item = u32>>(values: I) -> Self {
-        values.into_iter().fold(Self::EMPTY, Self::with)
+impl<E: Enumerator> From<E> for Mask<E> {
+    /// The set of just this one.
+    fn from(one: E) -> Self {
+        Self::EMPTY.with(one)
     }
 }
 
-impl<K: Kind> fmt::Display for Mask<K> {
-    /// As `/proc/mounts` shows it: `any`, or the names in enum order and the unnamed rest as hex;
+impl<E: Enumerator> FromIterator<E> for Mask<E> {
+    fn from_iter<I: IntoIterator<Item = E>>(all: I) -> Self {
+        all.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+impl<E: Enumerator> fmt::Display for Mask<E> {
+    /// As a mount option has it: `any`, or the names in enum order and the unnamed rest as hex;
     /// nothing for the empty set.
+    ///
+    /// The kernel also says `any` where all of its own values are in the set;
+    /// [`Kernel::show`](crate::Kernel::show) does, too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_any() {
-            return f.pad("any");
-        }
-        let mut items: Vec<String> = self
-            .iter()
-            .filter_map(|value| Self::name(value).map(str::to_owned))
-            .collect();
-        let rest = self.difference(Self::KNOWN);
-        if !rest.is_empty() {
-            items.push(format!("{:#x}", rest.bits));
-        }
-        f.pad(&items.join(":"))
+        f.pad(&items(E::KIND, self.bits).join(":"))
     }
 }
 
-impl<K> fmt::Debug for Mask<K> {
+impl<E> fmt::Debug for Mask<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mask({:#x})", self.bits)
     }
 }
 
-impl<K: Kind> FromStr for Mask<K> {
+impl<E: Enumerator> FromStr for Mask<E> {
     type Err = Error;
 
-    /// Reads what the mount options accept, names of Linux 7.3 only; [`Grant`](crate::Grant) also
-    /// takes newer ones.
+    /// Reads what the mount options accept, names of Linux 7.3 only; [`Grant`] also takes newer
+    /// ones.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let grant: crate::Grant<K> = text.parse()?;
+        let grant: Grant<E> = text.parse()?;
         if let Some(name) = grant.newer().next() {
             return Err(Error::Syntax {
-                option: K::OPTION,
+                option: E::KIND.option,
                 item: name.to_owned(),
-                problem: format!("no {} of Linux 7.3", K::NOUN),
+                problem: format!("no {} of Linux 7.3", E::KIND.noun),
             });
         }
         Ok(grant.mask())
@@ -220,12 +180,76 @@ impl<K: Kind> FromStr for Mask<K> {
 }
 
 #[cfg(feature = "serde")]
-impl<K: Kind> serde::Serialize for Mask<K> {
-    /// `"any"`, or a list of names and, for values without one, numbers.
+impl<E: Enumerator> serde::Serialize for Mask<E> {
+    /// A list of the items that [`Display`](fmt::Display) separates by `:`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_any() {
-            return serializer.serialize_str("any");
+        serializer.collect_seq(items(E::KIND, self.bits))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de, E: Enumerator> serde::Deserialize<'de> for Mask<E> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let grant = <Grant<E> as serde::Deserialize>::deserialize(deserializer)?;
+        if let Some(name) = grant.newer().next() {
+            let noun = E::KIND.noun;
+            let problem = format!("{name:?}: no {noun} of Linux 7.3");
+            return Err(serde::de::Error::custom(problem));
         }
-        serializer.collect_seq(self.iter().map(Self::label))
+        Ok(grant.mask())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::AttachType;
+    use crate::names::Cmd;
+    use crate::names::MapType;
+    use crate::names::ProgType;
+
+    #[test]
+    fn every_name_is_read_back() {
+        fn kind<E: Enumerator>() {
+            for (value, name) in E::KIND.names.iter().enumerate() {
+                let one = Mask::from(E::from_value(value as u32));
+                assert_eq!(one.to_string(), *name);
+                assert_eq!(name.parse::<Mask<E>>().unwrap(), one);
+                assert_eq!(name.to_uppercase().parse::<Mask<E>>().unwrap(), one);
+            }
+            for &(alias, value) in E::KIND.aliases {
+                assert_eq!(E::from_name(alias), Some(E::from_value(value)));
+            }
+        }
+        kind::<Cmd>();
+        kind::<MapType>();
+        kind::<ProgType>();
+        kind::<AttachType>();
+    }
+
+    /// All that Linux 7.3 names is not everything: another kernel may have more.
+    #[test]
+    fn only_all_bits_are_any() {
+        assert_eq!(Mask::<Cmd>::ANY.to_string(), "any");
+        assert!(Mask::<Cmd>::KNOWN.to_string().ends_with("assoc_struct_ops"));
+        assert!(!Mask::<Cmd>::KNOWN.is_any());
+    }
+
+    #[test]
+    fn display_ends_with_the_unnamed_rest() {
+        let mask = Mask::<MapType>::from_bits((1 << 1) | (1 << 62));
+        assert_eq!(mask.to_string(), "hash:0x4000000000000000");
+        assert_eq!(Mask::<MapType>::EMPTY.to_string(), "");
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn json_is_read_back() {
+        for bits in [0, u64::MAX, 0x21, (1 << 62) | 2] {
+            let mask = Mask::<Cmd>::from_bits(bits);
+            let text = serde_json::to_string(&mask).unwrap();
+            assert_eq!(serde_json::from_str::<Mask<Cmd>>(&text).unwrap(), mask);
+        }
+        assert!(serde_json::from_str::<Mask<Cmd>>("[\"teleport\"]").is_err());
     }
 }

@@ -1,199 +1,58 @@
-// SPDX-License-Identifier: GPL-2.0
-//! The enumerators of `include/uapi/linux/bpf.h` of Linux 7.3, in the spelling of the mount
-//! options.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The enumerators of `include/uapi/linux/bpf.h` of Linux 7.3.
 //!
-//! Each table is indexed by the enumerator's value. Values are user ABI: the kernel only ever
+//! Each table is in the order of the enum, without a gap. Values are user ABI: the kernel only ever
 //! appends.
 
-/// `enum bpf_cmd` without `BPF_`.
-pub(crate) const CMDS: &[&str] = &[
-    "map_create",
-    "map_lookup_elem",
-    "map_update_elem",
-    "map_delete_elem",
-    "map_get_next_key",
-    "prog_load",
-    "obj_pin",
-    "obj_get",
-    "prog_attach",
-    "prog_detach",
-    "prog_test_run",
-    "prog_get_next_id",
-    "map_get_next_id",
-    "prog_get_fd_by_id",
-    "map_get_fd_by_id",
-    "obj_get_info_by_fd",
-    "prog_query",
-    "raw_tracepoint_open",
-    "btf_load",
-    "btf_get_fd_by_id",
-    "task_fd_query",
-    "map_lookup_and_delete_elem",
-    "map_freeze",
-    "btf_get_next_id",
-    "map_lookup_batch",
-    "map_lookup_and_delete_batch",
-    "map_update_batch",
-    "map_delete_batch",
-    "link_create",
-    "link_update",
-    "link_get_fd_by_id",
-    "link_get_next_id",
-    "enable_stats",
-    "iter_create",
-    "link_detach",
-    "prog_bind_map",
-    "token_create",
-    "prog_stream_read_by_fd",
-    "prog_assoc_struct_ops",
-];
+use crate::kind::enumerators;
 
-/// `BPF_PROG_RUN = BPF_PROG_TEST_RUN`.
-pub(crate) const CMD_ALIASES: &[(&str, u32)] = &[("prog_run", 10)];
+enumerators! {
+    /// A command of bpf(2), `enum bpf_cmd`.
+    Cmd, "delegate_cmds", "cmds", "bpf_cmd", "BPF_", "bpf() command";
+    MAP_CREATE MAP_LOOKUP_ELEM MAP_UPDATE_ELEM MAP_DELETE_ELEM MAP_GET_NEXT_KEY PROG_LOAD OBJ_PIN
+    OBJ_GET PROG_ATTACH PROG_DETACH PROG_TEST_RUN PROG_GET_NEXT_ID MAP_GET_NEXT_ID
+    PROG_GET_FD_BY_ID MAP_GET_FD_BY_ID OBJ_GET_INFO_BY_FD PROG_QUERY RAW_TRACEPOINT_OPEN BTF_LOAD
+    BTF_GET_FD_BY_ID TASK_FD_QUERY MAP_LOOKUP_AND_DELETE_ELEM MAP_FREEZE BTF_GET_NEXT_ID
+    MAP_LOOKUP_BATCH MAP_LOOKUP_AND_DELETE_BATCH MAP_UPDATE_BATCH MAP_DELETE_BATCH LINK_CREATE
+    LINK_UPDATE LINK_GET_FD_BY_ID LINK_GET_NEXT_ID ENABLE_STATS ITER_CREATE LINK_DETACH
+    PROG_BIND_MAP TOKEN_CREATE PROG_STREAM_READ_BY_FD PROG_ASSOC_STRUCT_OPS;
+    PROG_RUN = 10,
+}
 
-/// `enum bpf_map_type` without `BPF_MAP_TYPE_`.
-pub(crate) const MAPS: &[&str] = &[
-    "unspec",
-    "hash",
-    "array",
-    "prog_array",
-    "perf_event_array",
-    "percpu_hash",
-    "percpu_array",
-    "stack_trace",
-    "cgroup_array",
-    "lru_hash",
-    "lru_percpu_hash",
-    "lpm_trie",
-    "array_of_maps",
-    "hash_of_maps",
-    "devmap",
-    "sockmap",
-    "cpumap",
-    "xskmap",
-    "sockhash",
-    "cgroup_storage_deprecated",
-    "reuseport_sockarray",
-    "percpu_cgroup_storage_deprecated",
-    "queue",
-    "stack",
-    "sk_storage",
-    "devmap_hash",
-    "struct_ops",
-    "ringbuf",
-    "inode_storage",
-    "task_storage",
-    "bloom_filter",
-    "user_ringbuf",
-    "cgrp_storage",
-    "arena",
-    "insn_array",
-    "rhash",
-];
+enumerators! {
+    /// A map type, `enum bpf_map_type`.
+    MapType, "delegate_maps", "maps", "bpf_map_type", "BPF_MAP_TYPE_", "map type";
+    UNSPEC HASH ARRAY PROG_ARRAY PERF_EVENT_ARRAY PERCPU_HASH PERCPU_ARRAY STACK_TRACE
+    CGROUP_ARRAY LRU_HASH LRU_PERCPU_HASH LPM_TRIE ARRAY_OF_MAPS HASH_OF_MAPS DEVMAP SOCKMAP
+    CPUMAP XSKMAP SOCKHASH CGROUP_STORAGE_DEPRECATED REUSEPORT_SOCKARRAY
+    PERCPU_CGROUP_STORAGE_DEPRECATED QUEUE STACK SK_STORAGE DEVMAP_HASH STRUCT_OPS RINGBUF
+    INODE_STORAGE TASK_STORAGE BLOOM_FILTER USER_RINGBUF CGRP_STORAGE ARENA INSN_ARRAY RHASH;
+    CGROUP_STORAGE = 19, PERCPU_CGROUP_STORAGE = 21,
+}
 
-/// The names that the deprecated cgroup storage maps had first.
-pub(crate) const MAP_ALIASES: &[(&str, u32)] =
-    &[("cgroup_storage", 19), ("percpu_cgroup_storage", 21)];
+enumerators! {
+    /// A program type, `enum bpf_prog_type`.
+    ProgType, "delegate_progs", "progs", "bpf_prog_type", "BPF_PROG_TYPE_", "program type";
+    UNSPEC SOCKET_FILTER KPROBE SCHED_CLS SCHED_ACT TRACEPOINT XDP PERF_EVENT CGROUP_SKB
+    CGROUP_SOCK LWT_IN LWT_OUT LWT_XMIT SOCK_OPS SK_SKB CGROUP_DEVICE SK_MSG RAW_TRACEPOINT
+    CGROUP_SOCK_ADDR LWT_SEG6LOCAL LIRC_MODE2 SK_REUSEPORT FLOW_DISSECTOR CGROUP_SYSCTL
+    RAW_TRACEPOINT_WRITABLE CGROUP_SOCKOPT TRACING STRUCT_OPS EXT LSM SK_LOOKUP SYSCALL NETFILTER;
+}
 
-/// `enum bpf_prog_type` without `BPF_PROG_TYPE_`.
-pub(crate) const PROGS: &[&str] = &[
-    "unspec",
-    "socket_filter",
-    "kprobe",
-    "sched_cls",
-    "sched_act",
-    "tracepoint",
-    "xdp",
-    "perf_event",
-    "cgroup_skb",
-    "cgroup_sock",
-    "lwt_in",
-    "lwt_out",
-    "lwt_xmit",
-    "sock_ops",
-    "sk_skb",
-    "cgroup_device",
-    "sk_msg",
-    "raw_tracepoint",
-    "cgroup_sock_addr",
-    "lwt_seg6local",
-    "lirc_mode2",
-    "sk_reuseport",
-    "flow_dissector",
-    "cgroup_sysctl",
-    "raw_tracepoint_writable",
-    "cgroup_sockopt",
-    "tracing",
-    "struct_ops",
-    "ext",
-    "lsm",
-    "sk_lookup",
-    "syscall",
-    "netfilter",
-];
-
-/// `enum bpf_attach_type` without `BPF_`.
-pub(crate) const ATTACHS: &[&str] = &[
-    "cgroup_inet_ingress",
-    "cgroup_inet_egress",
-    "cgroup_inet_sock_create",
-    "cgroup_sock_ops",
-    "sk_skb_stream_parser",
-    "sk_skb_stream_verdict",
-    "cgroup_device",
-    "sk_msg_verdict",
-    "cgroup_inet4_bind",
-    "cgroup_inet6_bind",
-    "cgroup_inet4_connect",
-    "cgroup_inet6_connect",
-    "cgroup_inet4_post_bind",
-    "cgroup_inet6_post_bind",
-    "cgroup_udp4_sendmsg",
-    "cgroup_udp6_sendmsg",
-    "lirc_mode2",
-    "flow_dissector",
-    "cgroup_sysctl",
-    "cgroup_udp4_recvmsg",
-    "cgroup_udp6_recvmsg",
-    "cgroup_getsockopt",
-    "cgroup_setsockopt",
-    "trace_raw_tp",
-    "trace_fentry",
-    "trace_fexit",
-    "modify_return",
-    "lsm_mac",
-    "trace_iter",
-    "cgroup_inet4_getpeername",
-    "cgroup_inet6_getpeername",
-    "cgroup_inet4_getsockname",
-    "cgroup_inet6_getsockname",
-    "xdp_devmap",
-    "cgroup_inet_sock_release",
-    "xdp_cpumap",
-    "sk_lookup",
-    "xdp",
-    "sk_skb_verdict",
-    "sk_reuseport_select",
-    "sk_reuseport_select_or_migrate",
-    "perf_event",
-    "trace_kprobe_multi",
-    "lsm_cgroup",
-    "struct_ops",
-    "netfilter",
-    "tcx_ingress",
-    "tcx_egress",
-    "trace_uprobe_multi",
-    "cgroup_unix_connect",
-    "cgroup_unix_sendmsg",
-    "cgroup_unix_recvmsg",
-    "cgroup_unix_getpeername",
-    "cgroup_unix_getsockname",
-    "netkit_primary",
-    "netkit_peer",
-    "trace_kprobe_session",
-    "trace_uprobe_session",
-    "trace_fsession",
-    "trace_fentry_multi",
-    "trace_fexit_multi",
-    "trace_fsession_multi",
-];
+enumerators! {
+    /// An attach type, `enum bpf_attach_type`.
+    AttachType, "delegate_attachs", "attachs", "bpf_attach_type", "BPF_", "attach type";
+    CGROUP_INET_INGRESS CGROUP_INET_EGRESS CGROUP_INET_SOCK_CREATE CGROUP_SOCK_OPS
+    SK_SKB_STREAM_PARSER SK_SKB_STREAM_VERDICT CGROUP_DEVICE SK_MSG_VERDICT CGROUP_INET4_BIND
+    CGROUP_INET6_BIND CGROUP_INET4_CONNECT CGROUP_INET6_CONNECT CGROUP_INET4_POST_BIND
+    CGROUP_INET6_POST_BIND CGROUP_UDP4_SENDMSG CGROUP_UDP6_SENDMSG LIRC_MODE2 FLOW_DISSECTOR
+    CGROUP_SYSCTL CGROUP_UDP4_RECVMSG CGROUP_UDP6_RECVMSG CGROUP_GETSOCKOPT CGROUP_SETSOCKOPT
+    TRACE_RAW_TP TRACE_FENTRY TRACE_FEXIT MODIFY_RETURN LSM_MAC TRACE_ITER
+    CGROUP_INET4_GETPEERNAME CGROUP_INET6_GETPEERNAME CGROUP_INET4_GETSOCKNAME
+    CGROUP_INET6_GETSOCKNAME XDP_DEVMAP CGROUP_INET_SOCK_RELEASE XDP_CPUMAP SK_LOOKUP XDP
+    SK_SKB_VERDICT SK_REUSEPORT_SELECT SK_REUSEPORT_SELECT_OR_MIGRATE PERF_EVENT
+    TRACE_KPROBE_MULTI LSM_CGROUP STRUCT_OPS NETFILTER TCX_INGRESS TCX_EGRESS TRACE_UPROBE_MULTI
+    CGROUP_UNIX_CONNECT CGROUP_UNIX_SENDMSG CGROUP_UNIX_RECVMSG CGROUP_UNIX_GETPEERNAME
+    CGROUP_UNIX_GETSOCKNAME NETKIT_PRIMARY NETKIT_PEER TRACE_KPROBE_SESSION TRACE_UPROBE_SESSION
+    TRACE_FSESSION TRACE_FENTRY_MULTI TRACE_FEXIT_MULTI TRACE_FSESSION_MULTI;
+}

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Feature detection: what bpf(2) would let the caller do, with a token or without, found out by
 //! trying.
 //!
@@ -7,11 +7,10 @@
 //! Nothing is left behind.
 //!
 //! ```no_run
-//! use bpf_token::{probe, Maps, Mask, Token};
+//! use bpf_token::{probe, Token};
 //! let discovery = Token::discover(None)?;
 //! for (map_type, outcome) in probe::map_types(discovery.token()) {
-//!     let name = Mask::<Maps>::label(map_type);
-//!     println!("{name}: {} {}", outcome.is_allowed(), outcome.detail());
+//!     println!("{map_type}: {} {}", outcome.is_allowed(), outcome.detail());
 //! }
 //! # Ok::<(), bpf_token::Error>(())
 //! ```
@@ -19,20 +18,24 @@
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
-
+use crate::btf;
+use crate::btf::Btf;
 use crate::command::btf_by_id;
 use crate::command::load_btf;
-use crate::command::Insn;
+use crate::command::AttachTarget;
 use crate::command::MapAttr;
 use crate::command::ProgAttr;
-use crate::error::describe;
+use crate::errno::Errno;
+use crate::errno::IntoErrno;
 use crate::error::Error;
 use crate::error::Result;
-use crate::mask::Cmds;
-use crate::mask::Maps;
+use crate::insn::Insn;
+use crate::kind::Enumerator;
 use crate::mask::Mask;
-use crate::mask::Progs;
+use crate::names::AttachType;
+use crate::names::Cmd;
+use crate::names::MapType;
+use crate::names::ProgType;
 use crate::sys;
 use crate::token::Token;
 
@@ -40,9 +43,10 @@ use crate::token::Token;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
-    derive(serde::Serialize),
+    derive(serde::Serialize, serde::Deserialize),
     serde(tag = "outcome", rename_all = "lowercase")
 )]
+#[non_exhaustive]
 pub enum Outcome {
     /// It was done.
     Works,
@@ -69,13 +73,10 @@ impl Outcome {
             Ok(_) => return Self::Works,
             Err(error) => error,
         };
-        let errno = error.errno().unwrap_or(Errno::IO);
-        let mut detail = describe(errno);
-        if !error.reason().is_empty() {
-            detail = format!("{detail}: {}", error.reason().replace('\n', "; "));
-        }
+        let errno = error.errno().unwrap_or(Errno::EIO);
+        let detail = format!("{errno}{}", error.reason());
         match errno {
-            Errno::PERM | Errno::ACCESS => Self::Refused { detail },
+            Errno::EPERM | Errno::EACCES => Self::Refused { detail },
             _ => other(detail),
         }
     }
@@ -96,14 +97,13 @@ impl Outcome {
     }
 }
 
-/// Tries every map type that Linux 7.3 names; the result pairs values of `enum bpf_map_type` with
-/// outcomes.
-pub fn map_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
+/// Tries every map type that Linux 7.3 names.
+pub fn map_types(token: Option<&Token>) -> Vec<(MapType, Outcome)> {
     let inner = array().create(token).ok();
     let btf = load_btf(&INT_BTF, token).ok();
     let unsupported = |detail| Outcome::Unsupported { detail };
     let permitted = |detail| Outcome::Permitted { detail };
-    Mask::<Maps>::KNOWN
+    Mask::<MapType>::KNOWN
         .iter()
         // The first is BPF_MAP_TYPE_UNSPEC, which is no type.
         .skip(1)
@@ -111,7 +111,7 @@ pub fn map_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
             let mut attr = map_attr(map_type);
             attr.inner_map = inner.as_ref().map(AsFd::as_fd);
             attr.btf = btf.as_ref().map(AsFd::as_fd);
-            if !matches!(map_type, ARRAY_OF_MAPS | HASH_OF_MAPS) {
+            if !matches!(map_type, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS) {
                 attr.inner_map = None;
             }
             if attr.btf_value_type_id == 0 {
@@ -120,8 +120,10 @@ pub fn map_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
             let result = attr.create(token);
             let outcome = match map_type {
                 // These need more than a token: another map, BTF, a type of the kernel.
-                ARRAY_OF_MAPS | HASH_OF_MAPS if inner.is_none() => Outcome::of(result, permitted),
-                STRUCT_OPS => Outcome::of(result, permitted),
+                MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS if inner.is_none() => {
+                    Outcome::of(result, permitted)
+                }
+                MapType::STRUCT_OPS => Outcome::of(result, permitted),
                 _ if attr.btf_value_type_id != 0 && btf.is_none() => Outcome::of(result, permitted),
                 _ => Outcome::of(result, unsupported),
             };
@@ -131,16 +133,17 @@ pub fn map_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
 }
 
 /// Tries every program type that Linux 7.3 names, with each attach type that it may be loaded for
-/// until one is allowed; the result pairs values of `enum bpf_prog_type` with outcomes.
-pub fn prog_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
-    Mask::<Progs>::KNOWN
+/// until one is allowed.
+pub fn prog_types(token: Option<&Token>) -> Vec<(ProgType, Outcome)> {
+    let btf = Btf::of_kernel();
+    Mask::<ProgType>::KNOWN
         .iter()
         // The first is BPF_PROG_TYPE_UNSPEC, which is no type.
         .skip(1)
         .map(|prog_type| {
             let mut outcomes = attach_types(prog_type)
                 .iter()
-                .map(|&attach_type| try_program(prog_type, attach_type, token));
+                .map(|&attach_type| try_program(prog_type, attach_type, btf.as_ref(), token));
             let first = outcomes.next().unwrap_or(Outcome::Works);
             let outcome = if first.is_allowed() {
                 first
@@ -152,14 +155,13 @@ pub fn prog_types(token: Option<&Token>) -> Vec<(u32, Outcome)> {
         .collect()
 }
 
-/// Tries every command that Linux 7.3 names, given what [`map_types`] and [`prog_types`] found; the
-/// result pairs values of `enum bpf_cmd` with outcomes.
+/// Tries every command that Linux 7.3 names, given what [`map_types`] and [`prog_types`] found.
 pub fn commands(
     token: Option<&Token>,
-    maps: &[(u32, Outcome)],
-    progs: &[(u32, Outcome)],
-) -> Vec<(u32, Outcome)> {
-    let best = |tried: &[(u32, Outcome)]| {
+    maps: &[(MapType, Outcome)],
+    progs: &[(ProgType, Outcome)],
+) -> Vec<(Cmd, Outcome)> {
+    fn best<E>(tried: &[(E, Outcome)]) -> Outcome {
         let outcomes = || tried.iter().map(|(_, outcome)| outcome);
         let best = outcomes()
             .find(|outcome| **outcome == Outcome::Works)
@@ -168,23 +170,26 @@ pub fn commands(
         best.or_else(|| outcomes().next())
             .cloned()
             .unwrap_or(Outcome::Works)
-    };
+    }
     let permitted = |detail| Outcome::Permitted { detail };
-    Mask::<Cmds>::KNOWN
+    Mask::<Cmd>::KNOWN
         .iter()
         .map(|cmd| {
-            let outcome = match Mask::<Cmds>::name(cmd).unwrap_or_default() {
-                "map_create" => best(maps),
-                "prog_load" => best(progs),
-                "btf_load" => Outcome::of(load_btf(&INT_BTF, token), permitted),
+            let outcome = match cmd {
+                Cmd::MAP_CREATE => best(maps),
+                Cmd::PROG_LOAD => best(progs),
+                Cmd::BTF_LOAD => Outcome::of(load_btf(&INT_BTF, token), permitted),
                 // The kernel's own BTF has the first id.
-                "btf_get_fd_by_id" => Outcome::of(btf_by_id(1, token), permitted),
-                name => match sys::harmless(cmd, no_object(name)) {
-                    Ok(()) => Outcome::Works,
-                    // The list was gone through; there is nothing in it.
-                    Err(Errno::NOENT) if name.ends_with("_next_id") => Outcome::Works,
-                    Err(errno) => Outcome::of(Err(Error::sys(name, errno)), permitted),
-                },
+                Cmd::BTF_GET_FD_BY_ID => Outcome::of(btf_by_id(1, token), permitted),
+                _ => {
+                    let name = cmd.name().unwrap_or_default();
+                    match sys::harmless(cmd, no_object(name)).map_err(IntoErrno::into_errno) {
+                        Ok(()) => Outcome::Works,
+                        // The list was gone through; there is nothing in it.
+                        Err(Errno::ENOENT) if name.ends_with("_next_id") => Outcome::Works,
+                        Err(errno) => Outcome::of(Err(Error::sys(name, errno)), permitted),
+                    }
+                }
             };
             (cmd, outcome)
         })
@@ -210,97 +215,71 @@ fn no_object(cmd: &str) -> &'static [i32] {
 }
 
 fn array() -> MapAttr<'static> {
-    MapAttr {
-        map_type: ARRAY,
-        key_size: 4,
-        value_size: 4,
-        max_entries: 1,
-        ..MapAttr::default()
-    }
+    MapAttr::new(MapType::ARRAY, 4, 4, 1)
 }
-
-const ARRAY: u32 = 2;
-const ARRAY_OF_MAPS: u32 = 12;
-const HASH_OF_MAPS: u32 = 13;
-const STRUCT_OPS: u32 = 26;
 
 /// The smallest map of each type that the checks of its `map_alloc_check` and `map_alloc` let pass.
-fn map_attr(map_type: u32) -> MapAttr<'static> {
+fn map_attr(map_type: MapType) -> MapAttr<'static> {
     const NO_PREALLOC: u32 = 1 << 0;
     const MMAPABLE: u32 = 1 << 10;
-    let base = MapAttr {
-        map_type,
-        ..array()
-    };
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-    match Mask::<Maps>::name(map_type).unwrap_or_default() {
-        "stack_trace" => MapAttr {
-            value_size: 8,
-            ..base
-        },
-        "lpm_trie" => MapAttr {
-            key_size: 8,
-            flags: NO_PREALLOC,
-            ..base
-        },
-        "rhash" => MapAttr {
-            flags: NO_PREALLOC,
-            ..base
-        },
-        "cgroup_storage_deprecated" | "percpu_cgroup_storage_deprecated" => MapAttr {
-            key_size: 8,
-            max_entries: 0,
-            ..base
-        },
-        "queue" | "stack" | "bloom_filter" => MapAttr {
-            key_size: 0,
-            ..base
-        },
-        "sk_storage" | "inode_storage" | "task_storage" | "cgrp_storage" => MapAttr {
-            max_entries: 0,
-            flags: NO_PREALLOC,
-            btf_key_type_id: 1,
-            btf_value_type_id: 1,
-            ..base
-        },
-        "ringbuf" | "user_ringbuf" => MapAttr {
-            key_size: 0,
-            value_size: 0,
-            max_entries: page,
-            ..base
-        },
-        "struct_ops" => MapAttr {
-            btf_vmlinux_value_type_id: 1,
-            ..base
-        },
-        "arena" => MapAttr {
-            key_size: 0,
-            value_size: 0,
-            flags: MMAPABLE,
-            ..base
-        },
-        "insn_array" => MapAttr {
-            value_size: 16,
-            ..base
-        },
-        _ => base,
+    let (key_size, value_size, max_entries, flags) = match map_type {
+        MapType::STACK_TRACE => (4, 8, 1, 0),
+        MapType::LPM_TRIE => (8, 4, 1, NO_PREALLOC),
+        MapType::RHASH => (4, 4, 1, NO_PREALLOC),
+        MapType::CGROUP_STORAGE_DEPRECATED | MapType::PERCPU_CGROUP_STORAGE_DEPRECATED => {
+            (8, 4, 0, 0)
+        }
+        MapType::QUEUE | MapType::STACK | MapType::BLOOM_FILTER => (0, 4, 1, 0),
+        MapType::SK_STORAGE
+        | MapType::INODE_STORAGE
+        | MapType::TASK_STORAGE
+        | MapType::CGRP_STORAGE => (4, 4, 0, NO_PREALLOC),
+        MapType::RINGBUF | MapType::USER_RINGBUF => (0, 0, page, 0),
+        MapType::ARENA => (0, 0, 1, MMAPABLE),
+        MapType::INSN_ARRAY => (4, 16, 1, 0),
+        _ => (4, 4, 1, 0),
+    };
+    let mut attr = MapAttr::new(map_type, key_size, value_size, max_entries);
+    attr.flags = flags;
+    match map_type {
+        MapType::SK_STORAGE
+        | MapType::INODE_STORAGE
+        | MapType::TASK_STORAGE
+        | MapType::CGRP_STORAGE => {
+            attr.btf_key_type_id = 1;
+            attr.btf_value_type_id = 1;
+        }
+        MapType::STRUCT_OPS => attr.btf_vmlinux_value_type_id = 1,
+        _ => {}
     }
+    attr
 }
 
-fn try_program(prog_type: u32, attach_type: u32, token: Option<&Token>) -> Outcome {
-    let target = match (Mask::<Progs>::name(prog_type), attach_type) {
-        (Some("tracing"), 23) => Some(c"sched_process_exec"),
-        (Some("tracing"), 24 | 25) => Some(c"bpf_prog_get_type_path"),
-        (Some("tracing"), 28) => Some(c"task"),
-        (Some("lsm"), _) => Some(c"file_open"),
+fn try_program(
+    prog_type: ProgType,
+    attach_type: AttachType,
+    kernel: Option<&Btf>,
+    token: Option<&Token>,
+) -> Outcome {
+    let target = match (prog_type, attach_type) {
+        (ProgType::TRACING, AttachType::TRACE_RAW_TP) => {
+            Some((btf::TYPEDEF, "btf_trace_sched_process_exec"))
+        }
+        (ProgType::TRACING, AttachType::TRACE_FENTRY | AttachType::TRACE_FEXIT) => {
+            Some((btf::FUNC, "bpf_prog_get_type_path"))
+        }
+        (ProgType::TRACING, AttachType::TRACE_ITER) => Some((btf::FUNC, "bpf_iter_task")),
+        (ProgType::LSM, _) => Some((btf::FUNC, "bpf_lsm_file_open")),
         _ => None,
     };
     let insns = [Insn::mov64_imm(0, 0), Insn::exit()];
-    let program = ProgAttr {
-        expected_attach_type: attach_type,
-        attach_btf_id: target.map_or(0, |name| sys::vmlinux_btf_id(name, attach_type)),
-        ..ProgAttr::new(prog_type, &insns)
-    };
+    let mut program = ProgAttr::new(prog_type, &insns).loaded_for(attach_type);
+    if let (Some(btf), Some((kind, name))) = (kernel, target) {
+        program.attach = btf
+            .id(kind, name)
+            .map_or(AttachTarget::None, AttachTarget::Kernel);
+    }
     // Past the permission checks, what fails is the rest: a type that is not built in, or a target
     // that a probe lacks.
     Outcome::of(program.load(token), |detail| Outcome::Permitted { detail })
@@ -308,31 +287,75 @@ fn try_program(prog_type: u32, attach_type: u32, token: Option<&Token>) -> Outco
 
 /// The attach types that `bpf_prog_load_check_attach()` lets pass for a type, or that libbpf loads
 /// it for.
-fn attach_types(prog_type: u32) -> &'static [u32] {
-    match Mask::<Progs>::name(prog_type).unwrap_or_default() {
-        "kprobe" => &[0, 42, 48, 56, 57],
-        "sched_cls" => &[0, 46, 47, 54, 55],
-        "xdp" => &[37, 0, 33, 35],
-        "cgroup_skb" => &[0, 1],
-        "cgroup_sock" => &[2, 34, 12, 13],
-        "sock_ops" => &[3, 0],
-        "sk_skb" => &[38, 4, 5, 0],
-        "cgroup_device" => &[6, 0],
-        "sk_msg" => &[7, 0],
-        "cgroup_sock_addr" => &[
-            8, 9, 10, 11, 14, 15, 19, 20, 29, 30, 31, 32, 49, 50, 51, 52, 53,
+fn attach_types(prog_type: ProgType) -> &'static [AttachType] {
+    use AttachType as A;
+    match prog_type {
+        ProgType::KPROBE => &[
+            A::CGROUP_INET_INGRESS,
+            A::TRACE_KPROBE_MULTI,
+            A::TRACE_UPROBE_MULTI,
+            A::TRACE_KPROBE_SESSION,
+            A::TRACE_UPROBE_SESSION,
         ],
-        "lirc_mode2" => &[16, 0],
-        "sk_reuseport" => &[39, 40],
-        "flow_dissector" => &[17, 0],
-        "cgroup_sysctl" => &[18, 0],
-        "cgroup_sockopt" => &[21, 22],
-        "tracing" => &[23, 24, 25, 28],
-        "struct_ops" => &[44, 0],
-        "lsm" => &[27, 43],
-        "sk_lookup" => &[36],
-        "netfilter" => &[45],
-        _ => &[0],
+        ProgType::SCHED_CLS => &[
+            A::CGROUP_INET_INGRESS,
+            A::TCX_INGRESS,
+            A::TCX_EGRESS,
+            A::NETKIT_PRIMARY,
+            A::NETKIT_PEER,
+        ],
+        ProgType::XDP => &[A::XDP, A::CGROUP_INET_INGRESS, A::XDP_DEVMAP, A::XDP_CPUMAP],
+        ProgType::CGROUP_SKB => &[A::CGROUP_INET_INGRESS, A::CGROUP_INET_EGRESS],
+        ProgType::CGROUP_SOCK => &[
+            A::CGROUP_INET_SOCK_CREATE,
+            A::CGROUP_INET_SOCK_RELEASE,
+            A::CGROUP_INET4_POST_BIND,
+            A::CGROUP_INET6_POST_BIND,
+        ],
+        ProgType::SOCK_OPS => &[A::CGROUP_SOCK_OPS, A::CGROUP_INET_INGRESS],
+        ProgType::SK_SKB => &[
+            A::SK_SKB_VERDICT,
+            A::SK_SKB_STREAM_PARSER,
+            A::SK_SKB_STREAM_VERDICT,
+            A::CGROUP_INET_INGRESS,
+        ],
+        ProgType::CGROUP_DEVICE => &[A::CGROUP_DEVICE, A::CGROUP_INET_INGRESS],
+        ProgType::SK_MSG => &[A::SK_MSG_VERDICT, A::CGROUP_INET_INGRESS],
+        ProgType::CGROUP_SOCK_ADDR => &[
+            A::CGROUP_INET4_BIND,
+            A::CGROUP_INET6_BIND,
+            A::CGROUP_INET4_CONNECT,
+            A::CGROUP_INET6_CONNECT,
+            A::CGROUP_UDP4_SENDMSG,
+            A::CGROUP_UDP6_SENDMSG,
+            A::CGROUP_UDP4_RECVMSG,
+            A::CGROUP_UDP6_RECVMSG,
+            A::CGROUP_INET4_GETPEERNAME,
+            A::CGROUP_INET6_GETPEERNAME,
+            A::CGROUP_INET4_GETSOCKNAME,
+            A::CGROUP_INET6_GETSOCKNAME,
+            A::CGROUP_UNIX_CONNECT,
+            A::CGROUP_UNIX_SENDMSG,
+            A::CGROUP_UNIX_RECVMSG,
+            A::CGROUP_UNIX_GETPEERNAME,
+            A::CGROUP_UNIX_GETSOCKNAME,
+        ],
+        ProgType::LIRC_MODE2 => &[A::LIRC_MODE2, A::CGROUP_INET_INGRESS],
+        ProgType::SK_REUSEPORT => &[A::SK_REUSEPORT_SELECT, A::SK_REUSEPORT_SELECT_OR_MIGRATE],
+        ProgType::FLOW_DISSECTOR => &[A::FLOW_DISSECTOR, A::CGROUP_INET_INGRESS],
+        ProgType::CGROUP_SYSCTL => &[A::CGROUP_SYSCTL, A::CGROUP_INET_INGRESS],
+        ProgType::CGROUP_SOCKOPT => &[A::CGROUP_GETSOCKOPT, A::CGROUP_SETSOCKOPT],
+        ProgType::TRACING => &[
+            A::TRACE_RAW_TP,
+            A::TRACE_FENTRY,
+            A::TRACE_FEXIT,
+            A::TRACE_ITER,
+        ],
+        ProgType::STRUCT_OPS => &[A::STRUCT_OPS, A::CGROUP_INET_INGRESS],
+        ProgType::LSM => &[A::LSM_MAC, A::LSM_CGROUP],
+        ProgType::SK_LOOKUP => &[A::SK_LOOKUP],
+        ProgType::NETFILTER => &[A::NETFILTER],
+        _ => &[A::CGROUP_INET_INGRESS],
     }
 }
 

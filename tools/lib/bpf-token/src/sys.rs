@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The system calls that rustix does not have: bpf(2), clone(2), execveat(2); and a few calls of
 //! libbpf. All of the crate's unsafe code.
 
@@ -22,10 +22,4 @@ fn result(ret: libc::c_long) -> Result<i32> {
         Ok(ret) if ret >= 0 => Ok(ret),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
-}
-
-/// Without libbpf, nothing looks a name up in the kernel's BTF.
-#[cfg(not(feature = "libbpf"))]
-pub(crate) fn vmlinux_btf_id(_: &std::ffi::CStr, _: u32) -> u32 {
-    0
 }

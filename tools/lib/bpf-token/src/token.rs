@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The token: made from a BPF FS, or found by libbpf's rules.
 
 use std::env;
@@ -11,11 +11,18 @@ use std::path::PathBuf;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::process::PidfdFlags;
+use rustix::process::PidfdGetfdFlags;
+use rustix::thread::CapabilitySet;
 
+use crate::command::Log;
+use crate::errno::Errno;
+use crate::errno::IntoErrno;
+use crate::error::Action;
 use crate::error::Error;
 use crate::error::Result;
 use crate::info::TokenInfo;
+use crate::reason::Reason;
 use crate::sys;
 
 /// Where libbpf looks for a BPF FS.
@@ -36,9 +43,25 @@ impl Token {
     /// caller is not in the user namespace that owns it or lacks CAP_BPF there, `EOPNOTSUPP` in the
     /// initial user namespace, `ENOENT` if nothing is delegated.
     pub fn create(bpffs: impl AsFd) -> Result<Self> {
-        sys::token_create(bpffs.as_fd())
-            .map(Self)
-            .map_err(|errno| Error::sys("create BPF token", errno))
+        Self::create_from(bpffs.as_fd(), None)
+    }
+
+    fn create_from(bpffs: BorrowedFd<'_>, path: Option<&Path>) -> Result<Self> {
+        let errno = match sys::token_create(bpffs, None) {
+            Ok(token) => return Ok(Self(token)),
+            Err(errno) => errno.into_errno(),
+        };
+        let mut log = Log::new(4096);
+        // What was missing for a moment may be there now.
+        let reason = match sys::token_create(bpffs, Some(&mut log)) {
+            Ok(token) => return Ok(Self(token)),
+            Err(_) if !log.text().is_empty() => Reason::new(&log.text()),
+            Err(_) => why_not_created(bpffs, errno),
+        };
+        let action = Action::CreateToken {
+            bpffs: path.map(Path::to_path_buf),
+        };
+        Err(Error::with_reason(action, errno, reason))
     }
 
     /// Makes a token from the BPF FS mounted on a directory.
@@ -56,31 +79,37 @@ impl Token {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Error::sys(format!("open {}", path.display()), errno))?;
-        sys::token_create(dir.as_fd()).map(Self).map_err(|errno| {
-            let explained = explain_create(errno);
-            Error::sys(
-                format!("create BPF token from {}{explained}", path.display()),
-                errno,
-            )
-        })
+            .map_err(|errno| Error::file(path, errno.into()))?;
+        Self::create_from(dir.as_fd(), Some(path))
     }
 
     /// Takes a descriptor, such as one received over a Unix socket, that must be a token.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if it is none.
+    /// [`Error::NotAToken`] if it is none.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let path = PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-        match std::fs::read_to_string(&path) {
-            Ok(text) if TokenInfo::from_fdinfo(&text).is_some() => Ok(Self(fd)),
-            Ok(_) => Err(Error::Invalid(format!(
-                "descriptor {} is no BPF token",
-                fd.as_raw_fd()
-            ))),
-            Err(source) => Err(Error::File { path, source }),
+        match fdinfo(fd.as_fd())? {
+            Some(_) => Ok(Self(fd)),
+            None => Err(Error::NotAToken { fd: fd.as_raw_fd() }),
         }
+    }
+
+    /// Takes up a token whose descriptor has this number in this process, such as one that was
+    /// passed on by [`Container::pass_fd`](crate::Container::pass_fd) or by a service manager.
+    ///
+    /// The token gets a descriptor of its own; the one of this number stays open.
+    ///
+    /// ```no_run
+    /// let token = bpf_token::Token::inherited(3)?;
+    /// # Ok::<(), bpf_token::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it is not open, [`Error::NotAToken`] if it is something else.
+    pub fn inherited(number: i32) -> Result<Self> {
+        Self::from_fd(inherited_fd(number)?)
     }
 
     /// Finds the token that libbpf would use.
@@ -126,16 +155,50 @@ impl Token {
         }
     }
 
-    /// What the token grants (`BPF_OBJ_GET_INFO_BY_FD`).
+    /// What the token grants (`BPF_OBJ_GET_INFO_BY_FD`; before Linux 6.17, from fdinfo).
     ///
     /// # Errors
     ///
-    /// Those of bpf(2).
+    /// Those of bpf(2), and of reading /proc.
     pub fn info(&self) -> Result<TokenInfo> {
-        sys::token_info(self.as_fd())
-            .map(TokenInfo::from_bits)
-            .map_err(|errno| Error::sys("get info of BPF token", errno))
+        let errno = match sys::token_info(self.as_fd()) {
+            Ok(bits) => return Ok(TokenInfo::from_bits(bits)),
+            Err(errno) => errno.into_errno(),
+        };
+        // A kernel without the command for tokens takes the descriptor for a wrong one.
+        let info = match errno {
+            Errno::EINVAL => fdinfo(self.as_fd())?,
+            _ => None,
+        };
+        info.ok_or_else(|| Error::sys(Action::TokenInfo, errno))
     }
+}
+
+/// What fdinfo says of a descriptor, if it is a token.
+fn fdinfo(fd: BorrowedFd<'_>) -> Result<Option<TokenInfo>> {
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(TokenInfo::from_fdinfo(&text)),
+        Err(error) => Err(Error::file(path, error)),
+    }
+}
+
+/// A descriptor of the file that has this number in this process, which another program opened and
+/// passed on. The number itself stays open.
+///
+/// # Errors
+///
+/// `EBADF` if it is not open.
+pub fn inherited_fd(number: i32) -> Result<OwnedFd> {
+    let get = || {
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        if own.as_raw_fd() == number {
+            // It was free until now.
+            return Err(rustix::io::Errno::BADF);
+        }
+        rustix::process::pidfd_getfd(own, number, PidfdGetfdFlags::empty())
+    };
+    get().map_err(|errno| Error::sys(format!("take up descriptor {number}"), errno))
 }
 
 impl AsFd for Token {
@@ -177,13 +240,31 @@ impl Discovery {
     }
 }
 
-/// The rule behind an errno of token creation, which the kernel has no log to put it in.
-fn explain_create(errno: Errno) -> &'static str {
-    match errno {
-        Errno::NOENT => " (nothing is delegated there)",
-        Errno::INVAL => " (no root directory of a BPF FS)",
-        Errno::PERM => " (its owner is another user namespace, or CAP_BPF is missing in this one)",
-        Errno::OPNOTSUPP => " (the initial user namespace has no tokens: use capabilities)",
-        _ => "",
-    }
+/// The rule behind an errno of token creation, in the words of the kernels that tell it.
+fn why_not_created(bpffs: BorrowedFd<'_>, errno: Errno) -> Reason {
+    const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+    let step = match errno {
+        Errno::ENOENT => "the BPF file system was mounted without any delegate_ option",
+        Errno::EINVAL => match rustix::fs::fstatfs(bpffs) {
+            Ok(stat) if u64::try_from(stat.f_type) == Ok(BPF_FS_MAGIC) => {
+                "the descriptor is not the root of a file system"
+            }
+            Ok(_) => "the descriptor is not that of a BPF file system",
+            Err(_) => return Reason::default(),
+        },
+        Errno::EPERM => {
+            let bpf = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+            match rustix::thread::capabilities(None) {
+                Ok(sets) if !sets.effective.intersects(bpf) => {
+                    "this needs CAP_BPF in the user namespace"
+                }
+                _ => "the BPF file system belongs to another user namespace",
+            }
+        }
+        Errno::EOPNOTSUPP => {
+            "the initial user namespace has none: there, CAP_BPF does what a token does"
+        }
+        _ => return Reason::default(),
+    };
+    Reason::found(format_args!("no token: {step}"))
 }

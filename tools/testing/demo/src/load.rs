@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use anyhow::Result;
-use bpf_token::TokenPath;
+use bpf_token::libbpf::TokenPath;
 use libbpf_rs::Object;
 use libbpf_rs::PrintLevel;
 
@@ -37,7 +37,7 @@ fn listen(level: PrintLevel, text: String) {
 pub fn load((_, bytes): (&str, &[u8])) -> Result<Object> {
     libbpf_rs::set_print(Some((PrintLevel::Warn, listen)));
     SAID.lock().expect("nobody panics with it").clear();
-    Ok(bpf_token::open_object_bytes(bytes, TokenPath::Default)?.load()?)
+    Ok(bpf_token::libbpf::open_bytes(bytes, TokenPath::Default)?.load()?)
 }
 
 /// Tells of a load that must fail for lack of permission.

@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -11,22 +12,20 @@ use std::process::Command;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
-use bpf_token::Attachs;
-use bpf_token::Cmds;
 use bpf_token::Container;
 use bpf_token::Delegation;
+use bpf_token::Errno;
+use bpf_token::Error;
 use bpf_token::FsContext;
 use bpf_token::IdMap;
+use bpf_token::Kernel;
 use bpf_token::Kind;
-use bpf_token::Maps;
-use bpf_token::Mask;
-use bpf_token::Progs;
+use bpf_token::MapType;
 use bpf_token::Received;
 use bpf_token::Request;
 use bpf_token::Token;
 use libbpf_rs::btf::types::Enum;
 use libbpf_rs::btf::Btf;
-use rustix::io::Errno;
 use rustix::mount::FsOpenFlags;
 use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendAncillaryMessage;
@@ -45,19 +44,22 @@ pub const TESTS: &[(&str, Test)] = &[
     ("library::only_bpffs_is_made", only_bpffs),
     ("library::no_token_here", no_token_here),
     ("library::dropped_container_is_killed", dropped_container),
+    ("library::names_of_another_kernel", other_names),
+    ("library::inherited_descriptor", inherited),
 ];
 
 /// Every name of the tables has its value in the running kernel's BTF, and every name there is in
 /// the tables, but for what a kernel newer than 7.3 has more.
 fn names(_: &World) -> Result<()> {
-    fn kind<K: Kind>(btf: &Btf<'_>, name: &str) -> Result<()> {
+    let btf = Btf::from_vmlinux()?;
+    for kind in Kind::ALL {
         let found: Enum<'_> = btf
-            .type_by_name(name)
-            .with_context(|| format!("no enum {name}"))?;
-        let mut seen = Mask::<K>::EMPTY;
+            .type_by_name(kind.enumeration)
+            .with_context(|| format!("no enum {}", kind.enumeration))?;
+        let mut seen = 0;
         for variant in found.iter() {
             let name = variant.name.context("no name")?.to_string_lossy();
-            let Some(name) = name.strip_prefix(K::PREFIX) else {
+            let Some(name) = name.strip_prefix(kind.prefix) else {
                 continue;
             };
             let value = u32::try_from(variant.value)?;
@@ -65,24 +67,21 @@ fn names(_: &World) -> Result<()> {
             if name == "COMMON_ATTRS" {
                 continue;
             }
-            ensure!(Mask::<K>::value(name) == Some(value), "{name} is {value}");
-            seen = seen.with(value);
+            ensure!(kind.value(name) == Some(value), "{name} is {value}");
+            seen |= 1 << value;
         }
-        let newer = Mask::<K>::KNOWN.difference(seen);
-        if rustix::system::uname()
-            .release()
-            .to_bytes()
-            .starts_with(b"7.3")
-        {
-            ensure!(newer.is_empty(), "not in this kernel: {newer}");
+        let known = Kernel::running().known(kind);
+        ensure!(
+            known == Some(seen),
+            "{}: {known:?}, not {seen:#x}",
+            kind.enumeration
+        );
+        let release = rustix::system::uname();
+        if release.release().to_bytes().starts_with(b"7.3") {
+            ensure!(seen == kind.known(), "{}: {seen:#x}", kind.enumeration);
         }
-        Ok(())
     }
-    let btf = Btf::from_vmlinux()?;
-    kind::<Cmds>(&btf, "bpf_cmd")?;
-    kind::<Maps>(&btf, "bpf_map_type")?;
-    kind::<Progs>(&btf, "bpf_prog_type")?;
-    kind::<Attachs>(&btf, "bpf_attach_type")
+    Ok(())
 }
 
 /// The program of the library's documentation.
@@ -129,9 +128,9 @@ fn handshake_refused(_: &World) -> Result<()> {
         .grant(&unknown)
         .err()
         .context("granted")?;
-    ensure!(error.errno() == Some(Errno::INVAL), "{error}");
+    ensure!(matches!(error, Error::NotInKernel { .. }), "{error}");
     let error = request.wait().err().context("granted")?.to_string();
-    ensure!(error.contains("delegate_maps=teleport"), "{error}");
+    ensure!(error.contains("no map type \"teleport\""), "{error}");
     Ok(())
 }
 
@@ -210,10 +209,10 @@ fn no_token_here(_: &World) -> Result<()> {
     context.create()?;
     let root = context.mount()?.open_root()?;
     let error = Token::create(root).err().context("a token")?;
-    ensure!(error.errno() == Some(Errno::OPNOTSUPP), "{error}");
+    ensure!(error.errno() == Some(Errno::EOPNOTSUPP), "{error}");
     let null: OwnedFd = std::fs::File::open("/dev/null")?.into();
     let error = Token::from_fd(null).err().context("a token")?.to_string();
-    ensure!(error.contains("is no BPF token"), "{error}");
+    ensure!(error.contains("is not a BPF token"), "{error}");
     Ok(())
 }
 
@@ -227,8 +226,38 @@ fn dropped_container(_: &World) -> Result<()> {
     rustix::process::test_kill_process(pid)?;
     drop(container);
     ensure!(
-        rustix::process::test_kill_process(pid) == Err(Errno::SRCH),
+        rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
         "it still runs"
     );
+    Ok(())
+}
+
+/// A name that the running kernel lacks is refused before the kernel is given its bit.
+fn other_names(_: &World) -> Result<()> {
+    let context = FsContext::open()?;
+    let newer = Delegation::new().maps(MapType::new(60));
+    let error = newer.apply(&context).err().context("applied")?;
+    ensure!(
+        error.to_string() == "this kernel has no map type \"60\"",
+        "{error}"
+    );
+    // A number is taken as it is.
+    "delegate_maps=0x1000000000000000"
+        .parse::<Delegation>()?
+        .apply(&context)?;
+    Ok(())
+}
+
+/// A descriptor that was passed on is taken up by its number.
+fn inherited(_: &World) -> Result<()> {
+    let file = std::fs::File::open("/dev/null")?;
+    let number = file.as_raw_fd();
+    let taken = bpf_token::inherited_fd(number)?;
+    ensure!(taken.as_raw_fd() != number, "the same descriptor");
+    let error = Token::inherited(number).err().context("a token")?;
+    ensure!(matches!(error, Error::NotAToken { .. }), "{error}");
+    drop(file);
+    let error = bpf_token::inherited_fd(number).err().context("open")?;
+    ensure!(error.errno() == Some(Errno::EBADF), "{error}");
     Ok(())
 }

@@ -9,6 +9,7 @@ mod check;
 mod hostile;
 mod library;
 mod observe;
+mod reasons;
 mod run;
 mod user;
 mod world;
@@ -44,12 +45,13 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 5] = [
+    let tables: [&[(&str, Test)]; 6] = [
         library::TESTS,
         run::TESTS,
         observe::TESTS,
         user::TESTS,
         hostile::TESTS,
+        reasons::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The arguments of bpf(2), `include/uapi/linux/bpf.h`.
 
 /// A prefix of `union bpf_attr` as one command uses it: `repr(C)`, without padding.
@@ -33,6 +33,9 @@ pub(super) struct MapCreate {
     pub(super) map_extra: u64,
     pub(super) value_type_btf_obj_fd: i32,
     pub(super) map_token_fd: i32,
+    pub(super) excl_prog_hash: u64,
+    pub(super) excl_prog_hash_size: u32,
+    pub(super) pad: u32,
 }
 
 #[repr(C)]
@@ -66,6 +69,9 @@ pub(super) struct ProgLoad {
     pub(super) log_true_size: u32,
     pub(super) prog_token_fd: i32,
     pub(super) fd_array_cnt: u32,
+    pub(super) signature: u64,
+    pub(super) signature_size: u32,
+    pub(super) keyring_id: i32,
 }
 
 #[repr(C)]
@@ -96,6 +102,7 @@ pub(super) struct GetInfo {
     pub(super) info: u64,
 }
 
+/// `struct bpf_common_attr`.
 #[repr(C)]
 pub(super) struct CommonAttr {
     pub(super) log_buf: u64,
@@ -119,8 +126,8 @@ unsafe impl Attr for GetFdById {}
 unsafe impl Attr for GetInfo {}
 
 const _: () = {
-    assert!(size_of::<MapCreate>() == 80);
-    assert!(size_of::<ProgLoad>() == 152);
+    assert!(size_of::<MapCreate>() == 96);
+    assert!(size_of::<ProgLoad>() == 168);
     assert!(size_of::<BtfLoad>() == 40);
 };
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! bpf(2).
 
 use std::os::fd::AsRawFd;
@@ -19,34 +19,31 @@ use super::attr::ProgLoad;
 use super::attr::TokenCreate;
 use super::attr::Words;
 use super::result;
-use crate::command::Insn;
+use crate::command::AttachTarget;
+use crate::command::Log;
 use crate::command::MapAttr;
 use crate::command::ProgAttr;
+use crate::command::BPF_F_TOKEN_FD;
+use crate::insn::Insn;
+use crate::kind::Enumerator;
+use crate::names::Cmd;
 
-/// `BPF_F_TOKEN_FD`, the same flag in `map_flags`, `prog_flags`, `btf_flags` and `open_flags`.
-const BPF_F_TOKEN_FD: u32 = 1 << 16;
 /// `BPF_COMMON_ATTRS`: a `struct bpf_common_attr` follows the attributes.
 const BPF_COMMON_ATTRS: u32 = 1 << 16;
-
-const BPF_MAP_CREATE: u32 = 0;
-const BPF_PROG_LOAD: u32 = 5;
-const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
-const BPF_BTF_LOAD: u32 = 18;
-const BPF_BTF_GET_FD_BY_ID: u32 = 19;
-const BPF_TOKEN_CREATE: u32 = 36;
 
 /// # Safety
 ///
 /// Every address in `attr` must be that of memory that the command may read or write.
-unsafe fn bpf<A: Attr>(cmd: u32, attr: &mut A, log: Option<&mut [u8]>) -> Result<i32> {
-    let mut common = log.map(|log| CommonAttr {
-        log_buf: log.as_mut_ptr() as u64,
-        log_size: log.len() as u32,
-        log_level: 1,
+unsafe fn bpf<A: Attr>(cmd: Cmd, attr: &mut A, mut log: Option<&mut Log>) -> Result<i32> {
+    let mut common = log.as_mut().map(|log| CommonAttr {
+        log_buf: log.buffer.as_mut_ptr() as u64,
+        log_size: log.buffer.len() as u32,
+        log_level: log.level,
         log_true_size: 0,
         pad: 0,
     });
-    let (cmd, common, size) = match &mut common {
+    let cmd = cmd.value();
+    let (cmd, common_attr, size) = match &mut common {
         Some(common) => (
             cmd | BPF_COMMON_ATTRS,
             ptr::from_mut(common),
@@ -61,17 +58,22 @@ unsafe fn bpf<A: Attr>(cmd: u32, attr: &mut A, log: Option<&mut [u8]>) -> Result
             libc::c_ulong::from(cmd),
             ptr::from_mut(attr),
             size_of::<A>(),
-            common,
+            common_attr,
             size,
         )
     };
-    result(ret)
+    // Before anything else, which could change errno.
+    let result = result(ret);
+    if let (Some(log), Some(common)) = (log, common) {
+        log.true_size = common.log_true_size;
+    }
+    result
 }
 
 /// # Safety
 ///
 /// As [`bpf`], and the command must be one that returns a new descriptor.
-unsafe fn bpf_fd<A: Attr>(cmd: u32, attr: &mut A, log: Option<&mut [u8]>) -> Result<OwnedFd> {
+unsafe fn bpf_fd<A: Attr>(cmd: Cmd, attr: &mut A, log: Option<&mut Log>) -> Result<OwnedFd> {
     // SAFETY: By this function's contract.
     let fd = unsafe { bpf(cmd, attr, log) }?;
     // SAFETY: The command returned a new descriptor, which nobody else owns.
@@ -88,13 +90,13 @@ fn raw(fd: Option<BorrowedFd<'_>>) -> i32 {
 }
 
 /// `BPF_TOKEN_CREATE`.
-pub(crate) fn token_create(bpffs: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn token_create(bpffs: BorrowedFd<'_>, log: Option<&mut Log>) -> Result<OwnedFd> {
     let mut attr = TokenCreate {
         flags: 0,
         bpffs_fd: bpffs.as_raw_fd(),
     };
     // SAFETY: No address in the attributes; the command returns a descriptor.
-    unsafe { bpf_fd(BPF_TOKEN_CREATE, &mut attr, None) }
+    unsafe { bpf_fd(Cmd::TOKEN_CREATE, &mut attr, log) }
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD` on a token: the masks of commands, map, program and attach types.
@@ -106,7 +108,7 @@ pub(crate) fn token_info(token: BorrowedFd<'_>) -> Result<[u64; 4]> {
         info: info.as_mut_ptr() as u64,
     };
     // SAFETY: `info` is writable for the length given, and any bits are a valid value of it.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr, None) }?;
+    unsafe { bpf(Cmd::OBJ_GET_INFO_BY_FD, &mut attr, None) }?;
     Ok(info)
 }
 
@@ -114,64 +116,118 @@ pub(crate) fn token_info(token: BorrowedFd<'_>) -> Result<[u64; 4]> {
 pub(crate) fn map_create(
     map: &MapAttr<'_>,
     token: Option<BorrowedFd<'_>>,
-    log: Option<&mut [u8]>,
+    log: Option<&mut Log>,
 ) -> Result<OwnedFd> {
     let (flag, token) = token_fields(token);
     let mut attr = MapCreate {
-        map_type: map.map_type,
+        map_type: map.map_type.value(),
         key_size: map.key_size,
         value_size: map.value_size,
         max_entries: map.max_entries,
         map_flags: map.flags | flag,
         inner_map_fd: raw(map.inner_map),
+        numa_node: map.numa_node,
         map_name: map.name.0,
+        map_ifindex: map.ifindex,
         btf_fd: raw(map.btf),
         btf_key_type_id: map.btf_key_type_id,
         btf_value_type_id: map.btf_value_type_id,
         btf_vmlinux_value_type_id: map.btf_vmlinux_value_type_id,
         map_extra: map.extra,
+        value_type_btf_obj_fd: raw(map.value_type_btf),
         map_token_fd: token,
+        excl_prog_hash: address(map.exclusive_program_hash),
+        excl_prog_hash_size: map.exclusive_program_hash.len() as u32,
         ..MapCreate::default()
     };
-    // SAFETY: No address in the attributes but that of the log; the command returns a descriptor.
-    unsafe { bpf_fd(BPF_MAP_CREATE, &mut attr, log) }
+    // SAFETY: The hash is readable for its size; the command returns a descriptor.
+    unsafe { bpf_fd(Cmd::MAP_CREATE, &mut attr, log) }
 }
 
 /// `BPF_PROG_LOAD`, with the verifier's log if a buffer is given.
 pub(crate) fn prog_load(
     prog: &ProgAttr<'_>,
     token: Option<BorrowedFd<'_>>,
-    log: Option<&mut [u8]>,
+    mut log: Option<&mut Log>,
 ) -> Result<OwnedFd> {
     let (flag, token) = token_fields(token);
     let insns: &[Insn] = prog.insns;
+    let fds: Vec<i32> = prog.fd_array.iter().map(AsRawFd::as_raw_fd).collect();
+    let (attach_fd, attach_btf_id) = match prog.attach {
+        AttachTarget::None => (None, 0),
+        AttachTarget::Kernel(id) => (None, id),
+        AttachTarget::Module(fd, id) | AttachTarget::Program(fd, id) => (Some(fd), id),
+    };
+    let (signature, keyring_id) = prog
+        .signature
+        .map_or((&[][..], 0), |it| (it.bytes, it.keyring));
     let mut attr = ProgLoad {
-        prog_type: prog.prog_type,
+        prog_type: prog.prog_type.value(),
         insn_cnt: insns.len() as u32,
         insns: insns.as_ptr() as u64,
         license: prog.license.as_ptr() as u64,
         prog_flags: prog.flags | flag,
         prog_name: prog.name.0,
-        expected_attach_type: prog.expected_attach_type,
-        attach_btf_id: prog.attach_btf_id,
+        prog_ifindex: prog.ifindex,
+        expected_attach_type: prog.expected_attach_type.value(),
+        prog_btf_fd: raw(prog.btf) as u32,
+        func_info_rec_size: record_size(prog.func_info),
+        func_info: address(prog.func_info),
+        func_info_cnt: prog.func_info.len() as u32,
+        line_info_rec_size: record_size(prog.line_info),
+        line_info: address(prog.line_info),
+        line_info_cnt: prog.line_info.len() as u32,
+        attach_btf_id,
+        attach_prog_fd: raw(attach_fd) as u32,
+        fd_array: address(&fds),
+        fd_array_cnt: if prog.bind_fd_array {
+            fds.len() as u32
+        } else {
+            0
+        },
+        signature: address(signature),
+        signature_size: signature.len() as u32,
+        keyring_id,
         prog_token_fd: token,
         ..ProgLoad::default()
     };
-    if let Some(log) = log {
-        attr.log_level = 1;
-        attr.log_size = log.len() as u32;
-        attr.log_buf = log.as_mut_ptr() as u64;
+    if let Some(log) = &mut log {
+        attr.log_level = log.level;
+        attr.log_size = log.buffer.len() as u32;
+        attr.log_buf = log.buffer.as_mut_ptr() as u64;
     }
-    // SAFETY: The instructions are readable for the count given, the license ends with a NUL, and
-    // the log is writable for the size given; the command returns a descriptor.
-    unsafe { bpf_fd(BPF_PROG_LOAD, &mut attr, None) }
+    // SAFETY: The license ends with a NUL; everything else is readable, and the log writable, for
+    // the sizes given. The command returns a descriptor.
+    let result = unsafe { bpf_fd(Cmd::PROG_LOAD, &mut attr, None) };
+    if let Some(log) = log {
+        log.true_size = attr.log_true_size;
+    }
+    result
+}
+
+/// Where a list begins; 0 if there is nothing in it.
+fn address<T>(list: &[T]) -> u64 {
+    if list.is_empty() {
+        0
+    } else {
+        list.as_ptr() as u64
+    }
+}
+
+/// The size of an item, which the kernel must not be told of an empty list.
+fn record_size<T>(list: &[T]) -> u32 {
+    if list.is_empty() {
+        0
+    } else {
+        size_of::<T>() as u32
+    }
 }
 
 /// `BPF_BTF_LOAD`, with the log of the BTF verifier if a buffer is given.
 pub(crate) fn btf_load(
     btf: &[u8],
     token: Option<BorrowedFd<'_>>,
-    log: Option<&mut [u8]>,
+    mut log: Option<&mut Log>,
 ) -> Result<OwnedFd> {
     let (flag, token) = token_fields(token);
     let mut attr = BtfLoad {
@@ -181,14 +237,18 @@ pub(crate) fn btf_load(
         btf_token_fd: token,
         ..BtfLoad::default()
     };
-    if let Some(log) = log {
-        attr.btf_log_level = 1;
-        attr.btf_log_size = log.len() as u32;
-        attr.btf_log_buf = log.as_mut_ptr() as u64;
+    if let Some(log) = &mut log {
+        attr.btf_log_level = log.level;
+        attr.btf_log_size = log.buffer.len() as u32;
+        attr.btf_log_buf = log.buffer.as_mut_ptr() as u64;
     }
     // SAFETY: The BTF is readable and the log writable for the sizes given; the command returns a
     // descriptor.
-    unsafe { bpf_fd(BPF_BTF_LOAD, &mut attr, None) }
+    let result = unsafe { bpf_fd(Cmd::BTF_LOAD, &mut attr, None) };
+    if let Some(log) = log {
+        log.true_size = attr.btf_log_true_size;
+    }
+    result
 }
 
 /// `BPF_BTF_GET_FD_BY_ID`.
@@ -201,18 +261,17 @@ pub(crate) fn btf_get_fd_by_id(id: u32, token: Option<BorrowedFd<'_>>) -> Result
         token_fd,
     };
     // SAFETY: No address in the attributes; the command returns a descriptor.
-    unsafe { bpf_fd(BPF_BTF_GET_FD_BY_ID, &mut attr, None) }
+    unsafe { bpf_fd(Cmd::BTF_GET_FD_BY_ID, &mut attr, None) }
 }
 
 /// Runs a command with arguments that name nothing; a descriptor that it returns is closed at once.
 ///
 /// Every word must be -1, 0 or 1: what they may be taken for is the address of nothing.
-pub(crate) fn harmless(cmd: u32, words: &[i32]) -> Result<()> {
-    const BPF_ENABLE_STATS: u32 = 32;
+pub(crate) fn harmless(cmd: Cmd, words: &[i32]) -> Result<()> {
     assert!(words.iter().all(|&word| matches!(word, -1..=1)));
     let mut attr = Words([0; 16]);
     attr.0[..words.len()].copy_from_slice(words);
-    if cmd == BPF_ENABLE_STATS {
+    if cmd == Cmd::ENABLE_STATS {
         // SAFETY: No address in the attributes; the command returns a descriptor.
         return unsafe { bpf_fd(cmd, &mut attr, None) }.map(drop);
     }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What libbpf has and libbpf-rs has not.
 
 use std::ffi::CStr;
@@ -11,13 +11,6 @@ pub(crate) fn set_token_path(
 ) {
     // SAFETY: The options belong to an `ObjectBuilder` that the caller has and nobody else uses.
     unsafe { options.as_mut() }.bpf_token_path = path.as_ptr();
-}
-
-/// The BTF id of what a program of this attach type names, in the kernel's BTF; 0 if there is none.
-pub(crate) fn vmlinux_btf_id(name: &CStr, attach_type: u32) -> u32 {
-    // SAFETY: The name ends with a NUL; libbpf only reads it.
-    let id = unsafe { libbpf_sys::libbpf_find_vmlinux_btf_id(name.as_ptr(), attach_type) };
-    u32::try_from(id).unwrap_or(0)
 }
 
 /// The types of a map and, for a map of maps, of the maps in it.
