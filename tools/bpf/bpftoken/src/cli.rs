@@ -24,7 +24,8 @@ Exit status:
   1    an error, told in one line on standard error
   2    the command line is wrong
   3    check --token: the token lacks something
-  run  that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself";
+  run  that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself,
+       126 if the command can't be executed, 127 if there is none";
 
 /// Delegates BPF to containers, and shows, checks and explains what is delegated.
 #[derive(Parser)]
@@ -48,14 +49,18 @@ pub enum Command {
     },
     /// Gives a running container a BPF FS with this delegation.
     Mount {
-        /// A process of the container.
+        #[command(flatten)]
+        at: TargetArgs,
+        /// Replaces a BPF FS there that delegates already, which is in the way otherwise.
         #[arg(long)]
-        pid: i32,
-        /// The directory of the container to mount it on.
-        #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
-        target: PathBuf,
+        replace: bool,
         #[command(flatten)]
         grants: Grants,
+    },
+    /// Unmounts a BPF FS that delegates to a running container. Tokens made from it go on to work.
+    Umount {
+        #[command(flatten)]
+        at: TargetArgs,
     },
     /// Shows every delegated BPF FS and every token that a process holds.
     Show {
@@ -148,11 +153,25 @@ impl Grants {
 }
 
 #[derive(Args)]
+pub struct TargetArgs {
+    /// A process of the container.
+    #[arg(long)]
+    pub pid: i32,
+    /// The directory of the container, by a path without symbolic links.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    pub target: PathBuf,
+}
+
+#[derive(Args)]
 pub struct ContainerArgs {
     /// The user that root of the container is outside, a name or a uid; with subordinate ids for
-    /// the others.
+    /// the others. By default the caller; if he is root, the first of root's subordinate ids, or
+    /// nobody (65534) if he has none.
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// Makes root of the container root of the host, whose files are then the container's.
+    #[arg(long, conflicts_with = "user")]
+    pub host_root: bool,
     /// The directory to mount the BPF FS on.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
     pub target: PathBuf,

@@ -5,7 +5,9 @@ mod check;
 mod cli;
 mod event;
 mod explain;
+mod foreground;
 mod generate;
+mod ids;
 mod output;
 mod probe;
 mod run;
@@ -38,10 +40,11 @@ fn main() -> ExitCode {
             command,
         } => run::run(&grants, container, command),
         Command::Mount {
-            pid,
-            target,
+            at,
+            replace,
             grants,
-        } => run::mount(pid, &target, &grants),
+        } => run::mount(&at, replace, &grants),
+        Command::Umount { at } => run::umount(&at),
         Command::Show { pid, json } => show::show(pid, json),
         Command::Check(check) => check::check(&check),
         Command::Probe { token, json } => probe::probe(token.as_deref(), json),

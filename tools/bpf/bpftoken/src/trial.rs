@@ -23,9 +23,7 @@ use bpf_token::DEFAULT_BPFFS;
 use rustix::pipe::PipeFlags;
 
 use crate::explain::explain;
-
-/// The overflow id of Linux, which owns nothing: root of the container is nobody outside.
-const NOBODY: u32 = 65534;
+use crate::ids::NOBODY;
 
 /// The exit status of a trial that could not load the object.
 const REFUSED: u8 = 3;
@@ -73,7 +71,7 @@ fn load(object: &Path, info: &TokenInfo) -> Result<Option<String>> {
         .pass_fd(File::open(object)?.into(), 0)
         .pass_fd(saying, 2);
     let status = container.spawn().map_err(explain)?.wait()?;
-    match status.exit_status() {
+    match status.code() {
         Some(0) => Ok(None),
         Some(code) if code == i32::from(REFUSED) => {
             let mut text = String::new();
@@ -81,7 +79,7 @@ fn load(object: &Path, info: &TokenInfo) -> Result<Option<String>> {
             File::from(said).read_to_string(&mut text)?;
             Ok(Some(text.trim().to_owned()))
         }
-        _ => bail!("the container of a trial ended with {status:?}"),
+        _ => bail!("the container of a trial ended with {status}"),
     }
 }
 

@@ -21,6 +21,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let inside = Container::new("load").file(me.into()).args(["inside"]);
     let inside = inside.ids([IdMap::root(1000)], [IdMap::root(1000)]);
     let status = inside.bpffs(delegation, "/sys/fs/bpf").spawn()?.wait()?;
-    assert_eq!(status.exit_status(), Some(0));
+    assert_eq!(status.code(), Some(0));
     Ok(())
 }

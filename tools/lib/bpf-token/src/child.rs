@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What runs in the new process of a container until it executes its command.
+//! What runs in a new process of a container until it executes its command.
 //!
 //! The parent may have threads, so nothing here allocates or takes locks.
 
+mod bpffs;
+mod first;
+
 use std::ffi::CString;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
-use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::io::Result;
-use rustix::mount::FsMountFlags;
-use rustix::mount::FsOpenFlags;
-use rustix::mount::MountAttrFlags;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
-use rustix::mount::MoveMountFlags;
+use rustix::net::SendFlags;
 use rustix::process::DumpableBehavior;
 use rustix::process::Gid;
+use rustix::process::Signal;
 use rustix::process::Uid;
 use rustix::thread::ThreadNameSpaceType;
 
@@ -29,8 +29,17 @@ use crate::sys;
 
 /// The manager has written the id maps.
 pub(crate) const MAPPED: u8 = b'M';
+/// The process that will execute the command is ready; its id comes with this.
+pub(crate) const READY: u8 = b'C';
+/// The manager knows that process.
+pub(crate) const GO: u8 = b'E';
+/// All is done, where there is no command.
+pub(crate) const DONE: u8 = b'D';
 /// A step failed; its number and the errno follow.
 pub(crate) const FAILED: u8 = b'X';
+
+/// The exit status of a process that failed; who waits for it has heard why.
+const STATUS_FAILED: i32 = 127;
 
 /// The steps of the set-up, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +52,23 @@ pub(crate) enum Step {
     Ids,
     Propagation,
     Proc,
+    Keyring,
+    Target,
+    Taken,
+    NotThere,
+    Unmount,
     Open,
     Send,
     Mount,
     Attach,
+    Hidden,
+    Fork,
     Fds,
     Exec,
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 20] = [
         (Self::Close, "close what the container has no use for"),
         (Self::Manager, "wait for the manager"),
         (Self::Seal, "shut others out of the process"),
@@ -60,13 +76,33 @@ impl Step {
         (Self::Ids, "become root of the user namespace"),
         (Self::Propagation, "make the mounts private"),
         (Self::Proc, "mount /proc"),
+        (Self::Keyring, "make a session keyring"),
+        (Self::Target, "open the target"),
+        (
+            Self::Taken,
+            "a delegated BPF FS is mounted on the target already",
+        ),
+        (
+            Self::NotThere,
+            "no delegated BPF FS is mounted on the target",
+        ),
+        (Self::Unmount, "unmount the BPF FS on the target"),
         (Self::Open, "fsopen bpf"),
         (Self::Send, "send the fs context to the manager"),
         (Self::Mount, "fsmount"),
         (Self::Attach, "mount BPF FS on its target"),
+        (
+            Self::Hidden,
+            "the target was mounted over or moved meanwhile",
+        ),
+        (Self::Fork, "make the command's process"),
         (Self::Fds, "pass descriptors on"),
         (Self::Exec, "execute the command"),
     ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::text(self as u8)
+    }
 
     pub(crate) fn text(number: u8) -> &'static str {
         Self::ALL
@@ -75,69 +111,94 @@ impl Step {
     }
 }
 
+/// The step that failed, and how.
+type Failure = (Step, Errno);
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Says which step an errno is about.
+fn at(step: Step) -> impl Fn(Errno) -> Failure {
+    move |errno| (step, errno)
+}
+
 /// Where the process goes before anything else.
 pub(crate) enum Place {
     /// New namespaces, which clone(2) made; the manager writes the id maps.
-    New {
-        /// Whether a new process namespace needs a new /proc.
-        mount_proc: bool,
-    },
+    New(NewContainer),
     /// The user and mount namespaces of the process behind a pidfd.
     Existing { pidfd: OwnedFd },
 }
 
+/// What only a new container has.
+pub(crate) struct NewContainer {
+    /// Whether the container has its own process namespace, which needs its own /proc.
+    pub(crate) own_pids: bool,
+    /// Where the manager's arguments are in memory.
+    pub(crate) arguments: Range<usize>,
+    /// Leads to the manager as long as the container lives.
+    pub(crate) life: OwnedFd,
+    /// Descriptors to pass on, with the numbers that they get: none twice.
+    pub(crate) fds: Vec<(OwnedFd, RawFd)>,
+    /// What to execute.
+    pub(crate) exec: sys::Exec,
+}
+
+/// What to do about the BPF FS of the container.
+pub(crate) enum Work {
+    /// None is wanted.
+    Nothing,
+    /// Mounts one on this directory. In a running container, one that delegates already is in the
+    /// way, unless it is to be replaced.
+    Mount { target: CString, replace: bool },
+    /// Unmounts the one that delegates.
+    Unmount { target: CString },
+}
+
 /// All that the new process does.
 pub(crate) struct Plan {
+    /// Leads to the manager for the time of the set-up.
+    pub(crate) setup: OwnedFd,
     pub(crate) place: Place,
     /// The ids to take on inside.
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,
-    /// Where to mount a BPF FS.
-    pub(crate) bpffs: Option<CString>,
-    /// Descriptors to pass on, with the numbers that they get.
-    pub(crate) fds: Vec<(OwnedFd, i32)>,
-    /// What to execute; without, the process ends.
-    pub(crate) exec: Option<sys::Exec>,
+    pub(crate) work: Work,
+    /// The descriptors that stay open; a buffer, for there is no allocating in the new process.
+    pub(crate) keep: Vec<RawFd>,
 }
 
 impl Plan {
-    /// The descriptors that the new process needs; `socket` leads to the manager.
-    pub(crate) fn needs(&self, socket: BorrowedFd<'_>) -> Vec<RawFd> {
-        let mut needs = vec![socket.as_raw_fd()];
-        match &self.place {
-            Place::New { .. } => needs.extend(0..3),
-            Place::Existing { pidfd } => needs.push(pidfd.as_raw_fd()),
+    /// How many descriptors the new process needs at most.
+    pub(crate) fn needs(place: &Place) -> usize {
+        match place {
+            // Three standard ones, `setup`, `life` and the program.
+            Place::New(new) => 6 + new.fds.len(),
+            Place::Existing { .. } => 2,
         }
-        needs.extend(self.fds.iter().map(|(fd, _)| fd.as_raw_fd()));
-        needs.extend(self.exec.iter().filter_map(sys::Exec::fd));
-        needs
     }
 
-    /// Runs in the new process, which keeps the descriptors in `needs` and no others.
-    pub(crate) fn run(&self, socket: BorrowedFd<'_>, needs: &mut [RawFd]) -> i32 {
-        let done = sys::close_all_but(needs)
-            .map_err(|errno| (Step::Close, errno))
-            .and_then(|()| self.steps(socket));
-        let Err((step, errno)) = done else {
-            return 0;
-        };
-        let mut report = [FAILED, step as u8, 0, 0, 0, 0];
-        report[2..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
-        // A manager that is gone needs no report.
-        let _ = rustix::net::send(socket, &report, rustix::net::SendFlags::NOSIGNAL);
-        127
+    /// Runs in the new process.
+    pub(crate) fn run(&mut self) -> i32 {
+        match self.steps() {
+            Ok(status) => status,
+            Err(failure) => {
+                report(self.setup.as_fd(), failure);
+                STATUS_FAILED
+            }
+        }
     }
 
-    fn steps(&self, socket: BorrowedFd<'_>) -> std::result::Result<(), (Step, Errno)> {
-        let at = |step| move |errno| (step, errno);
+    fn steps(&mut self) -> Result<i32> {
+        self.close_rest().map_err(at(Step::Close))?;
+        let setup = self.setup.as_fd();
         match &self.place {
-            Place::New { .. } => {
+            Place::New(_) => {
                 // The id maps can only be written while the process is its user's to look into.
-                wait_for(socket, MAPPED).map_err(at(Step::Manager))?;
-                seal().map_err(at(Step::Seal))?;
+                wait_for(setup, MAPPED).map_err(at(Step::Manager))?;
+                seal()?;
             }
             Place::Existing { pidfd } => {
-                seal().map_err(at(Step::Seal))?;
+                seal()?;
+                drop_groups().map_err(at(Step::Ids))?;
                 let namespaces = ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT;
                 rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces)
                     .map_err(at(Step::Enter))?;
@@ -145,38 +206,82 @@ impl Plan {
         }
         self.take_ids().map_err(at(Step::Ids))?;
         // Other ids set it to fs.suid_dumpable.
-        seal().map_err(at(Step::Seal))?;
-        if let Place::New { mount_proc } = self.place {
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            rustix::mount::mount_change(c"/", private).map_err(at(Step::Propagation))?;
-            if mount_proc {
-                let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-                rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None)
-                    .map_err(at(Step::Proc))?;
+        seal()?;
+        if let Place::New(new) = &self.place {
+            isolate(new)?;
+        }
+        let replace_in = matches!(self.place, Place::Existing { .. });
+        match &self.work {
+            Work::Nothing => {}
+            Work::Mount { target, replace } => {
+                bpffs::mount(setup, target, replace_in.then_some(*replace))?;
+            }
+            Work::Unmount { target } => bpffs::unmount(target)?,
+        }
+        match &mut self.place {
+            Place::New(new) => first::run(setup, new),
+            Place::Existing { .. } => {
+                tell(setup, &[DONE]);
+                Ok(0)
             }
         }
-        if let Some(target) = &self.bpffs {
-            mount_bpffs(socket, target)?;
-        }
-        for (fd, number) in &self.fds {
-            sys::place_fd(fd.as_fd(), *number).map_err(at(Step::Fds))?;
-        }
-        let Some(exec) = &self.exec else {
-            return Ok(());
-        };
-        sys::set_signal_mask(0).map_err(at(Step::Exec))?;
-        Err((Step::Exec, exec.exec()))
     }
 
-    fn take_ids(&self) -> Result<()> {
-        // Groups stay where setgroups(2) is denied, which is how a namespace without privilege
-        // begins.
-        match rustix::thread::set_thread_groups(&[]) {
-            Ok(()) | Err(Errno::PERM) => {}
-            Err(errno) => return Err(errno),
+    /// Closes what the new process has no use for, and moves the rest out of the way of the numbers
+    /// that descriptors are passed on as.
+    fn close_rest(&mut self) -> Result<(), Errno> {
+        let keep = &mut self.keep;
+        keep.clear();
+        match &mut self.place {
+            Place::New(new) => {
+                let mut moved = 0;
+                move_away(&mut self.setup, &new.fds)?;
+                move_away(&mut new.life, &new.fds)?;
+                if let Some(file) = new.exec.file() {
+                    move_away(file, &new.fds)?;
+                    keep.push(file.as_raw_fd());
+                }
+                while moved < new.fds.len() {
+                    let mut fd = rustix::io::fcntl_dupfd_cloexec(&new.fds[moved].0, 3)?;
+                    move_away(&mut fd, &new.fds)?;
+                    new.fds[moved].0 = fd;
+                    keep.push(new.fds[moved].0.as_raw_fd());
+                    moved += 1;
+                }
+                keep.extend([0, 1, 2, new.life.as_raw_fd()]);
+            }
+            Place::Existing { pidfd } => keep.push(pidfd.as_raw_fd()),
         }
+        keep.push(self.setup.as_raw_fd());
+        sys::close_all_but(keep)
+    }
+
+    fn take_ids(&self) -> rustix::io::Result<()> {
+        drop_groups()?;
         rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid)?;
         rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid)
+    }
+}
+
+/// Gives a descriptor a number that none is passed on as.
+fn move_away(fd: &mut OwnedFd, passed: &[(OwnedFd, RawFd)]) -> Result<(), Errno> {
+    let taken = |number: RawFd| passed.iter().any(|(_, to)| *to == number);
+    let mut from = 3;
+    while taken(fd.as_raw_fd()) {
+        let moved = rustix::io::fcntl_dupfd_cloexec(&*fd, from)?;
+        from = moved.as_raw_fd() + 1;
+        if !taken(moved.as_raw_fd()) {
+            *fd = moved;
+        }
+    }
+    Ok(())
+}
+
+/// Groups stay where setgroups(2) is denied, which is how a namespace without privilege begins.
+fn drop_groups() -> rustix::io::Result<()> {
+    match rustix::thread::set_thread_groups(&[]) {
+        Err(Errno::PERM) => Ok(()),
+        done => done,
     }
 }
 
@@ -186,33 +291,72 @@ impl Plan {
 /// Only CAP_SYS_PTRACE in the manager's user namespace, to which the memory belongs, opens a process
 /// that is not dumpable. The program that it executes is a new one, with memory of its own.
 fn seal() -> Result<()> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at(Step::Seal))
 }
 
-/// The container's side of [`handshake`], step by step.
-fn mount_bpffs(socket: BorrowedFd<'_>, target: &CString) -> std::result::Result<(), (Step, Errno)> {
-    let at = |step| move |errno| (step, errno);
-    let context = rustix::mount::fsopen(c"bpf", FsOpenFlags::FSOPEN_CLOEXEC);
-    let context = context.map_err(at(Step::Open))?;
-    handshake::send_context(socket, context.as_fd()).map_err(at(Step::Send))?;
-    wait_for(socket, handshake::GRANTED).map_err(at(Step::Manager))?;
-    let mount = rustix::mount::fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::empty(),
-    )
-    .map_err(at(Step::Mount))?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&mount, c"", CWD, target.as_c_str(), flags).map_err(at(Step::Attach))
+/// Makes the mounts and the keys of a new container its own.
+fn isolate(new: &NewContainer) -> Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change(c"/", private).map_err(at(Step::Propagation))?;
+    if new.own_pids {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None).map_err(at(Step::Proc))?;
+    }
+    sys::new_session_keyring().map_err(at(Step::Keyring))
+}
+
+/// The command's process, a child of the container's first. Returns if that failed.
+fn command(setup: BorrowedFd<'_>, new: &mut NewContainer) -> i32 {
+    let failure = match before_exec(setup, new) {
+        Ok(()) => (Step::Exec, new.exec.exec()),
+        Err(failure) => failure,
+    };
+    report(setup, failure);
+    STATUS_FAILED
+}
+
+fn before_exec(setup: BorrowedFd<'_>, new: &mut NewContainer) -> Result<()> {
+    // The first process watches over the manager's end; it does not end without its own.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Fork))?;
+    rustix::net::send(setup, &[READY], SendFlags::NOSIGNAL).map_err(at(Step::Manager))?;
+    wait_for(setup, GO).map_err(at(Step::Manager))?;
+    sys::close_on_exec().map_err(at(Step::Fds))?;
+    for (fd, number) in &new.fds {
+        sys::place_fd(fd.as_fd(), *number).map_err(at(Step::Fds))?;
+    }
+    sys::set_signal_mask(0).map_err(at(Step::Exec)).map(drop)
+}
+
+/// A manager that is gone needs no word.
+fn tell(setup: BorrowedFd<'_>, words: &[u8]) {
+    let _ = rustix::net::send(setup, words, SendFlags::NOSIGNAL);
+}
+
+fn report(setup: BorrowedFd<'_>, (step, errno): Failure) {
+    let mut report = [FAILED, step as u8, 0, 0, 0, 0];
+    report[2..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
+    tell(setup, &report);
 }
 
 /// Waits for this word of the manager; anything else means that it gave up.
-fn wait_for(socket: BorrowedFd<'_>, word: u8) -> Result<()> {
+fn wait_for(setup: BorrowedFd<'_>, word: u8) -> rustix::io::Result<()> {
     let mut answer = [0];
-    let length = handshake::retry(|| rustix::io::read(socket, &mut answer))?;
+    let length = handshake::retry(|| rustix::io::read(setup, &mut answer))?;
     if length == 1 && answer[0] == word {
         Ok(())
     } else {
         Err(Errno::CONNABORTED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_have_their_texts() {
+        for (number, (step, _)) in Step::ALL.iter().enumerate() {
+            assert_eq!(*step as usize, number);
+        }
     }
 }

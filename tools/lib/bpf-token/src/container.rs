@@ -1,48 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Containers: a command in new namespaces, with a delegated BPF FS; and a delegated BPF FS for one
-//! that runs.
+//! Containers: a command in new namespaces, with a delegated BPF FS.
 
 use std::env;
-use std::ffi::CString;
 use std::ffi::OsStr;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::net::AddressFamily;
-use rustix::net::SocketFlags;
-use rustix::net::SocketType;
 use rustix::process::Gid;
-use rustix::process::Pid;
-use rustix::process::PidfdFlags;
-use rustix::process::Signal;
+use rustix::process::Resource;
 use rustix::process::Uid;
-use rustix::process::WaitOptions;
-use rustix::process::WaitStatus;
 
+use crate::child::NewContainer;
 use crate::child::Place;
 use crate::child::Plan;
 use crate::child::Step;
-use crate::child::FAILED;
+use crate::child::Work;
 use crate::child::MAPPED;
 use crate::delegation::Delegation;
-use crate::errno::IntoErrno;
 use crate::error::Error;
 use crate::error::Result;
-use crate::fs_context::FsContext;
-use crate::handshake;
-use crate::handshake::Received;
+use crate::handshake::LIMIT;
 use crate::idmap;
 use crate::idmap::IdMap;
-use crate::reason::Reason;
+use crate::launch;
+use crate::launch::Outcome;
+use crate::process::Process;
+use crate::running::Running;
 use crate::sys;
 
 /// A command to run in new user and mount namespaces, and others as asked.
@@ -56,7 +42,7 @@ use crate::sys;
 ///     .bpffs("delegate_cmds=any,delegate_progs=xdp".parse()?, "/sys/fs/bpf")
 ///     .spawn()?
 ///     .wait()?;
-/// assert_eq!(status.exit_status(), Some(0));
+/// assert!(status.success());
 /// # Ok::<(), bpf_token::Error>(())
 /// ```
 #[derive(Debug)]
@@ -70,6 +56,7 @@ pub struct Container {
     namespaces: i32,
     bpffs: Option<(Delegation, PathBuf)>,
     fds: Vec<(OwnedFd, i32)>,
+    limit: Duration,
 }
 
 impl Container {
@@ -89,6 +76,7 @@ impl Container {
             namespaces: libc::CLONE_NEWUSER | libc::CLONE_NEWNS,
             bpffs: None,
             fds: Vec::new(),
+            limit: LIMIT,
         }
     }
 
@@ -162,10 +150,17 @@ impl Container {
         self
     }
 
-    /// Passes a descriptor on, as this number.
+    /// Passes a descriptor on, as this number. Of others, the command only gets the standard ones.
     #[must_use]
     pub fn pass_fd(mut self, fd: OwnedFd, number: i32) -> Self {
         self.fds.push((fd, number));
+        self
+    }
+
+    /// How long the set-up may take, 30 seconds if not said here.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -173,140 +168,78 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`Error::Container`] with the step that failed; those of [`Delegation::apply`] for the
-    /// delegation.
+    /// [`Error::Exec`] if the program could not be executed; [`Error::Container`] with another step
+    /// that failed; [`Error::TimedOut`]; [`Error::Invalid`] for a number to pass a descriptor on as;
+    /// those of [`Delegation::apply`] for the delegation.
     pub fn spawn(self) -> Result<Running> {
         let first = |maps: &[IdMap], what: &str| {
             maps.first()
                 .map(|map| map.inside)
                 .ok_or_else(|| Error::Invalid(format!("a container needs a map of {what} ids")))
         };
-        let uid = Uid::from_raw(first(&self.uids, "user")?);
-        let gid = Gid::from_raw(first(&self.gids, "group")?);
-        let (delegation, target) = match self.bpffs {
-            Some((delegation, target)) => (delegation, Some(c_string(target)?)),
-            None => (Delegation::new(), None),
+        check_numbers(&self.fds)?;
+        let (delegation, work) = match self.bpffs {
+            Some((delegation, target)) => {
+                let target = launch::target(&target)?;
+                let replace = false;
+                (Some(delegation), Work::Mount { target, replace })
+            }
+            None => (None, Work::Nothing),
         };
-        let exec = exec_of(self.program, self.file, self.args, self.env)?;
-        let plan = Plan {
-            place: Place::New {
-                mount_proc: self.namespaces & libc::CLONE_NEWPID != 0,
-            },
-            uid,
-            gid,
-            bpffs: target,
+        let program = self.program.clone();
+        let (life, theirs) = launch::socket_pair()?;
+        let own_pids = self.namespaces & libc::CLONE_NEWPID != 0;
+        let place = Place::New(NewContainer {
+            own_pids,
+            arguments: Process::current()?.arguments()?,
+            life: theirs,
             fds: self.fds,
-            exec: Some(exec),
+            exec: exec_of(self.program, self.file, self.args, self.env)?,
+        });
+        let (ours, setup) = launch::socket_pair()?;
+        // The command's process is known by who sends its message.
+        rustix::net::sockopt::set_socket_passcred(&ours, true)
+            .map_err(|errno| Error::sys("SO_PASSCRED", errno))?;
+        let plan = Plan {
+            keep: Vec::with_capacity(Plan::needs(&place)),
+            setup,
+            place,
+            uid: Uid::from_raw(first(&self.uids, "user")?),
+            gid: Gid::from_raw(first(&self.gids, "group")?),
+            work,
         };
-        let (running, socket) = start(&plan, self.namespaces)?;
-        idmap::write(running.pid(), &self.uids, &self.gids)?;
-        tell(&socket, MAPPED)?;
-        manage(&socket, plan.bpffs.is_some().then_some(&delegation))?;
-        Ok(running)
-    }
-}
-
-/// Gives the container that `pid` runs in a BPF FS with this delegation, mounted on a directory of
-/// its own.
-///
-/// ```no_run
-/// let delegation = "delegate_cmds=prog_load,delegate_progs=socket_filter".parse()?;
-/// bpf_token::mount_into(4711, "/sys/fs/bpf", &delegation)?;
-/// # Ok::<(), bpf_token::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// [`Error::Invalid`] if there is no such process, it runs in the caller's user namespace, or
-/// `fs.suid_dumpable` is 1; [`Error::Container`] with the step that failed.
-pub fn mount_into(pid: i32, target: impl AsRef<Path>, delegation: &Delegation) -> Result<()> {
-    let no_process = || Error::Invalid(format!("there is no process {pid}"));
-    let target_pid = Pid::from_raw(pid).ok_or_else(no_process)?;
-    let pidfd =
-        rustix::process::pidfd_open(target_pid, PidfdFlags::empty()).map_err(|_| no_process())?;
-    if user_namespace("self")? == user_namespace(&pid.to_string())? {
-        return Err(Error::Invalid(format!(
-            "process {pid} runs in this user namespace; a token only works in another one"
-        )));
-    }
-    check_suid_dumpable()?;
-    let plan = Plan {
-        place: Place::Existing { pidfd },
-        uid: Uid::from_raw(first_inside(pid, "uid_map")?),
-        gid: Gid::from_raw(first_inside(pid, "gid_map")?),
-        bpffs: Some(c_string(target.as_ref().as_os_str())?),
-        fds: Vec::new(),
-        exec: None,
-    };
-    let (running, socket) = start(&plan, 0)?;
-    manage(&socket, Some(delegation))?;
-    running.wait().map(drop)
-}
-
-/// Makes the new process and the socket that leads to it.
-fn start(plan: &Plan, namespaces: i32) -> Result<(Running, OwnedFd)> {
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(|errno| Error::sys("socketpair", errno))?;
-    let mut needs = plan.needs(theirs.as_fd());
-    let pid = sys::clone(namespaces, || plan.run(theirs.as_fd(), &mut needs)).map_err(|errno| {
-        Error::Container {
-            step: "make the process and its namespaces",
-            errno: errno.into_errno(),
-            reason: Reason::default(),
-        }
-    })?;
-    Ok((Running { pid: Some(pid) }, ours))
-}
-
-/// The manager's part, until the new process executes its command or ends.
-fn manage(socket: &OwnedFd, delegation: Option<&Delegation>) -> Result<()> {
-    let mut context: Option<FsContext> = None;
-    loop {
-        let mut message = [0; 6];
-        let (length, fd) = handshake::recv_with_fd(socket.as_fd(), &mut message)
-            .map_err(|errno| Error::sys("hear from the container", errno))?;
-        match (&message[..length], fd, delegation) {
-            ([], ..) if context.is_some() || delegation.is_none() => return Ok(()),
-            ([], ..) => {
-                return Err(Error::Handshake(
-                    "the container ended during its set-up".to_owned(),
-                ))
+        let process = launch::start(plan, self.namespaces)?;
+        idmap::write(&process.process()?, &self.uids, &self.gids)?;
+        launch::tell(&ours, MAPPED)?;
+        match launch::manage(&ours, delegation.as_ref(), self.limit) {
+            Ok(Outcome::Executed(command)) => Ok(Running::new(process, command, life, own_pids)),
+            Ok(Outcome::Done) => Err(Error::Handshake("the container has no command".to_owned())),
+            Err(Error::Container { step, errno, .. }) if step == Step::Exec.name() => {
+                let program = program.into();
+                Err(Error::Exec { program, errno })
             }
-            ([handshake::CONTEXT], Some(fd), Some(delegation)) => {
-                context = Some(Received::new(socket.as_fd(), fd).grant(delegation)?);
-            }
-            ([FAILED, step, errno @ ..], ..) => {
-                let errno = <[u8; 4]>::try_from(errno).map_or(0, i32::from_ne_bytes);
-                return Err(Error::Container {
-                    step: Step::text(*step),
-                    errno: Errno::from_raw_os_error(errno).into_errno(),
-                    reason: context
-                        .as_ref()
-                        .map(FsContext::take_log)
-                        .unwrap_or_default(),
-                });
-            }
-            _ => {
-                return Err(Error::Handshake(
-                    "the container sent an unexpected message".to_owned(),
-                ))
-            }
+            Err(error) => Err(error),
         }
     }
 }
 
-fn tell(socket: impl AsFd, word: u8) -> Result<()> {
-    fn send(socket: BorrowedFd<'_>, word: u8) -> Result<()> {
-        rustix::net::send(socket, &[word], rustix::net::SendFlags::NOSIGNAL)
-            .map(drop)
-            .map_err(|errno| Error::sys("talk to the container", errno))
+/// The numbers that descriptors are passed on as: each can be one, and none twice.
+fn check_numbers(fds: &[(OwnedFd, i32)]) -> Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    for (at, (_, number)) in fds.iter().enumerate() {
+        let number_is =
+            |what: &str| Error::Invalid(format!("pass on a descriptor as {number}: {what}"));
+        let Ok(wanted) = u64::try_from(*number) else {
+            return Err(number_is("no descriptor has a negative number"));
+        };
+        if limit.is_some_and(|limit| wanted >= limit) {
+            return Err(number_is("not below the limit of open files (ulimit -n)"));
+        }
+        if fds[..at].iter().any(|(_, other)| other == number) {
+            return Err(number_is("so is another one"));
+        }
     }
-    send(socket.as_fd(), word)
+    Ok(())
 }
 
 fn exec_of(
@@ -316,108 +249,25 @@ fn exec_of(
     env: Vec<(OsString, OsString)>,
 ) -> Result<sys::Exec> {
     let candidates = if program.as_bytes().contains(&b'/') {
-        vec![c_string(program.clone())?]
+        vec![launch::c_string(program.clone())?]
     } else {
         let path = env.iter().find(|(key, _)| key == "PATH");
         let path = path.map_or(OsStr::new("/usr/bin:/bin"), |(_, value)| value);
         env::split_paths(path)
-            .map(|dir| c_string(dir.join(&program)))
+            .map(|dir| launch::c_string(dir.join(&program)))
             .collect::<Result<_>>()?
     };
     let argv = std::iter::once(program)
         .chain(args)
-        .map(c_string)
+        .map(launch::c_string)
         .collect::<Result<_>>()?;
     let envp = env
         .into_iter()
         .map(|(mut key, value)| {
             key.push("=");
             key.push(value);
-            c_string(key)
+            launch::c_string(key)
         })
         .collect::<Result<_>>()?;
     Ok(sys::Exec::new(candidates, file, argv, envp))
-}
-
-fn c_string(text: impl Into<OsString>) -> Result<CString> {
-    let text = text.into();
-    CString::new(text.into_vec()).map_err(|error| {
-        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
-        Error::Invalid(format!("{text:?}: holds a NUL byte"))
-    })
-}
-
-/// Refuses to enter a container where the kernel would open the process that does to the container,
-/// with its copy of the caller's memory: for debugging, this value makes a process dumpable when it
-/// changes its user namespace.
-fn check_suid_dumpable() -> Result<()> {
-    let path = Path::new("/proc/sys/fs/suid_dumpable");
-    match fs::read_to_string(path) {
-        Ok(text) if text.trim() == "1" => Err(Error::Invalid(
-            "the sysctl fs.suid_dumpable is 1, which would let the container look into the process \
-             that enters it; set it to 0 or 2"
-                .to_owned(),
-        )),
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::File {
-            path: path.to_path_buf(),
-            source,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn user_namespace(pid: &str) -> Result<PathBuf> {
-    let path = Path::new("/proc").join(pid).join("ns/user");
-    fs::read_link(&path).map_err(|error| Error::file(path, error))
-}
-
-/// The first id inside the map of a process, which is root in all but odd containers.
-fn first_inside(pid: i32, map: &str) -> Result<u32> {
-    let path = Path::new("/proc").join(pid.to_string()).join(map);
-    let text = fs::read_to_string(&path).map_err(|error| Error::file(path, error))?;
-    text.split_whitespace()
-        .next()
-        .and_then(|inside| inside.parse().ok())
-        .ok_or_else(|| Error::Invalid(format!("the {map} of process {pid} is empty")))
-}
-
-/// A container that runs. Dropping it kills the command (and, with its own process namespace, all
-/// in it).
-#[derive(Debug)]
-pub struct Running {
-    pid: Option<Pid>,
-}
-
-impl Running {
-    /// The command's process id, as the caller sees it.
-    pub fn pid(&self) -> Pid {
-        self.pid.expect("only `wait` and `drop` take the pid")
-    }
-
-    /// Waits until the command ends.
-    ///
-    /// # Errors
-    ///
-    /// Those of waitpid(2).
-    pub fn wait(mut self) -> Result<WaitStatus> {
-        let pid = self.pid();
-        let status = wait(pid).map_err(|errno| Error::sys("wait for the container", errno))?;
-        self.pid = None;
-        Ok(status)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(pid) = self.pid.take() {
-            // Both fail only if the process is gone already.
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-            let _ = wait(pid);
-        }
-    }
-}
-
-fn wait(pid: Pid) -> rustix::io::Result<WaitStatus> {
-    let waited = handshake::retry(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))?;
-    waited.map(|(_, status)| status).ok_or(Errno::CHILD)
 }

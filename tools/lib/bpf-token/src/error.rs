@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::errno::Errno;
 use crate::errno::IntoErrno;
@@ -97,6 +98,26 @@ pub enum Error {
         fd: i32,
     },
 
+    /// The program of a container could not be executed.
+    #[error("{}: {errno}", program.display())]
+    #[non_exhaustive]
+    Exec {
+        /// The program, as it was named.
+        program: PathBuf,
+        /// `ENOENT` if there is no such file, or no interpreter for it.
+        errno: Errno,
+    },
+
+    /// The other side did not answer in time.
+    #[error("waited {} s {what}", limit.as_secs_f32())]
+    #[non_exhaustive]
+    TimedOut {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+
     /// An argument that no kernel accepts.
     #[error("{0}")]
     Invalid(String),
@@ -170,6 +191,14 @@ impl Error {
         Self::with_reason(action, errno, Reason::default())
     }
 
+    /// An error of waiting, which `ETIMEDOUT` ends.
+    pub(crate) fn waiting(what: &'static str, errno: rustix::io::Errno, limit: Duration) -> Self {
+        match errno {
+            rustix::io::Errno::TIMEDOUT => Self::TimedOut { what, limit },
+            errno => Self::sys(format!("wait {what}"), errno),
+        }
+    }
+
     pub(crate) fn file(path: impl Into<PathBuf>, error: io::Error) -> Self {
         Self::File {
             path: path.into(),
@@ -192,7 +221,10 @@ impl Error {
     /// The errno behind the error, if a system call failed.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Sys { errno, .. } | Self::Container { errno, .. } => Some(*errno),
+            Self::Sys { errno, .. } | Self::Container { errno, .. } | Self::Exec { errno, .. } => {
+                Some(*errno)
+            }
+            Self::TimedOut { .. } => Some(Errno::ETIMEDOUT),
             Self::File { source, .. } => Errno::of(source),
             #[cfg(feature = "libbpf")]
             Self::Libbpf { errno, .. } => *errno,

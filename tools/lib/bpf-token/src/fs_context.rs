@@ -22,6 +22,9 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::reason::Reason;
 
+/// How many messages are taken of a context's log, which holds 8.
+const LOG_LINES: usize = 8;
+
 /// A BPF FS that is being set up.
 ///
 /// The user namespace of the process that opened it will own the instance; who may set what depends
@@ -98,11 +101,14 @@ impl FsContext {
         let mut lines = Vec::new();
         let mut buffer = [0; 4096];
         // A read returns one message, and ENODATA after the last. `e`, `w` and `i` tell errors,
-        // warnings and notes.
-        while let Ok(length @ 1..) = rustix::io::read(&self.0, &mut buffer) {
+        // warnings and notes. Whoever else has the context can add as many as he likes.
+        while lines.len() < LOG_LINES {
+            let Ok(length @ 1..) = rustix::io::read(&self.0, &mut buffer) else {
+                break;
+            };
             let line = String::from_utf8_lossy(&buffer[..length]);
             let text = line.split_once(' ').map_or(&*line, |(_, text)| text);
-            lines.push(text.trim().to_owned());
+            lines.push(printable(text.trim()));
         }
         Reason::new(&lines.join("\n"))
     }
@@ -124,6 +130,19 @@ impl FsContext {
     fn error(&self, action: impl Into<Action>, errno: Errno) -> Error {
         Error::with_reason(action, errno, self.take_log())
     }
+}
+
+/// What a terminal only shows: a message may quote an option of the container's.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 impl From<OwnedFd> for FsContext {
@@ -174,5 +193,16 @@ impl AsFd for DetachedMount {
     /// The mount, as an `O_PATH` descriptor.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_move_no_cursor() {
+        assert_eq!(printable("a \x1b[2Jb\u{9b}c\n"), "a \\u{1b}[2Jb\\u{9b}c\\n");
+        assert_eq!(printable("größer"), "größer");
     }
 }

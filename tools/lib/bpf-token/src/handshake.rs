@@ -16,17 +16,26 @@ use std::io::IoSlice;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::net::RecvAncillaryBuffer;
 use rustix::net::RecvAncillaryMessage;
 use rustix::net::RecvFlags;
+use rustix::net::ReturnFlags;
 use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendAncillaryMessage;
 use rustix::net::SendFlags;
+use rustix::process::Pid;
 
 use crate::delegation::Delegation;
 use crate::error::Error;
@@ -39,6 +48,9 @@ pub(crate) const CONTEXT: u8 = b'F';
 pub(crate) const GRANTED: u8 = b'G';
 /// The manager has not, and says why.
 pub(crate) const REFUSED: u8 = b'R';
+
+/// How long the other side may take if nothing else is said.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// The greatest length of a refusal, in bytes.
 const REASON_SIZE: usize = 4096;
@@ -72,17 +84,31 @@ impl<'a> Request<'a> {
         Ok(Self { socket, context })
     }
 
-    /// Waits for the manager's answer.
+    /// Waits for the manager's answer, for 30 seconds at most.
     ///
     /// # Errors
     ///
-    /// [`Error::Handshake`] with the manager's words if it refused, or if it went away.
+    /// [`Error::Handshake`] with the manager's words if it refused, or if it went away;
+    /// [`Error::TimedOut`].
     pub fn wait(self) -> Result<Granted> {
+        self.wait_within(LIMIT)
+    }
+
+    /// As [`wait`](Self::wait), with another limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_within(self, limit: Duration) -> Result<Granted> {
         let mut answer = vec![0; REASON_SIZE];
-        let length = match retry(|| rustix::io::read(self.socket, &mut *answer)) {
+        let length = match receive(self.socket, &mut answer, Deadline::new(limit)) {
             // A socket closed with the request unread says so this way.
             Err(Errno::CONNRESET) => 0,
-            read => read.map_err(|errno| Error::sys("receive the manager's answer", errno))?,
+            received => {
+                received
+                    .map_err(|errno| Error::waiting("for the manager's answer", errno, limit))?
+                    .bytes
+            }
         };
         match answer[..length].split_first() {
             Some((&GRANTED, _)) => Ok(Granted(self.context)),
@@ -136,24 +162,43 @@ pub struct Received<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// Receives the fs context of the container at the other end of the socket.
+    /// Receives the fs context of the container at the other end of the socket, within 30 seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::Handshake`] if something else comes, or nothing.
+    /// [`Error::Handshake`] if something else comes, or nothing; [`Error::TimedOut`].
     pub fn receive<S: AsFd>(socket: &'a S) -> Result<Self> {
+        Self::receive_within(socket, LIMIT)
+    }
+
+    /// As [`receive`](Self::receive), with another limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn receive_within<S: AsFd>(socket: &'a S, limit: Duration) -> Result<Self> {
         let socket = socket.as_fd();
         let mut first = [0];
-        let (length, fd) = recv_with_fd(socket, &mut first)
-            .map_err(|errno| Error::sys("receive an fs context", errno))?;
-        match (length, first[0], fd) {
-            (1, CONTEXT, Some(fd)) => Ok(Self::new(socket, fd)),
-            (0, ..) => Err(Error::Handshake(
+        let something_else =
+            || Error::Handshake("the container sent something else than an fs context".to_owned());
+        let received = match receive(socket, &mut first, Deadline::new(limit)) {
+            Err(Errno::MSGSIZE) => return Err(something_else()),
+            received => received
+                .map_err(|errno| Error::waiting("for the container's fs context", errno, limit))?,
+        };
+        match (received.bytes, first[0], received.fd) {
+            (1, CONTEXT, Some(fd)) if is_fs_context(&fd)? => Ok(Self::new(socket, fd)),
+            (1, CONTEXT, Some(fd)) => {
+                close_elsewhere(fd);
+                Err(no_bpffs())
+            }
+            (0, _, None) => Err(Error::Handshake(
                 "the container closed the socket without sending an fs context".to_owned(),
             )),
-            _ => Err(Error::Handshake(
-                "the container sent something else than an fs context".to_owned(),
-            )),
+            (_, _, fd) => {
+                fd.into_iter().for_each(close_elsewhere);
+                Err(something_else())
+            }
         }
     }
 
@@ -182,23 +227,19 @@ impl<'a> Received<'a> {
             delegation.apply(&self.context)?;
             self.context.create()
         });
-        if let Err(error) = made {
-            self.refuse(&error.to_string())?;
-            return Err(error);
-        }
-        self.answer(&[GRANTED])?;
-        Ok(self.context)
+        let answered = match &made {
+            Ok(()) => self.answer(&[GRANTED]),
+            Err(error) => self.refuse(&error.to_string()),
+        };
+        // Why it failed says more than that the container does not listen.
+        made.and(answered).map(|()| self.context)
     }
 
     fn check(&self) -> Result<()> {
         if self.context.can_delegate() {
             return Ok(());
         }
-        Err(Error::Handshake(
-            "what the container sent is no fs context of a BPF FS that can delegate (Linux 6.9 has \
-             that)"
-                .to_owned(),
-        ))
+        Err(no_bpffs())
     }
 
     /// Tells the container that it gets no delegation, and why.
@@ -213,9 +254,29 @@ impl<'a> Received<'a> {
     }
 
     fn answer(&self, answer: &[u8]) -> Result<()> {
-        rustix::net::send(self.socket, answer, SendFlags::NOSIGNAL)
+        // One that does not read what it was sent before is not waited for.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry(|| rustix::net::send(self.socket, answer, flags))
             .map(drop)
             .map_err(|errno| Error::sys("answer the container", errno))
+    }
+}
+
+fn no_bpffs() -> Error {
+    Error::Handshake(
+        "what the container sent is no fs context of a BPF FS that can delegate (Linux 6.9 has \
+         that)"
+            .to_owned(),
+    )
+}
+
+/// Whether a descriptor that a container made is that of an fs context, which can be closed without
+/// asking anybody.
+fn is_fs_context(fd: &OwnedFd) -> Result<bool> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    match std::fs::read_link(&path) {
+        Ok(name) => Ok(name.as_os_str() == "anon_inode:[fscontext]"),
+        Err(error) => Err(Error::file(path, error)),
     }
 }
 
@@ -234,21 +295,97 @@ pub(crate) fn send_context(
     retry(|| rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL)).map(drop)
 }
 
-/// Receives a message and the descriptor that may come with it.
-pub(crate) fn recv_with_fd(
+/// When to stop waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self(None);
+
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self(Instant::now().checked_add(limit))
+    }
+
+    /// Waits until the descriptor is readable; returns whether it is.
+    pub(crate) fn wait_for(self, fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+        loop {
+            let left = self
+                .0
+                .map(|end| end.saturating_duration_since(Instant::now()));
+            let timeout = left.map(Timespec::try_from).transpose();
+            let timeout = timeout.map_err(|_| Errno::INVAL)?;
+            let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                ready => return ready.map(|ready| ready > 0),
+            }
+        }
+    }
+}
+
+/// A message.
+pub(crate) struct Message {
+    /// Its length.
+    pub(crate) bytes: usize,
+    /// The descriptor that came with it.
+    pub(crate) fd: Option<OwnedFd>,
+    /// Who sent it, on a socket with SO_PASSCRED.
+    pub(crate) sender: Option<Pid>,
+}
+
+/// Receives a message, which must fit: `EMSGSIZE` else, also for more than one descriptor;
+/// `ETIMEDOUT` if none comes.
+pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     message: &mut [u8],
-) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    deadline: Deadline,
+) -> rustix::io::Result<Message> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut data = [IoSliceMut::new(message)];
-    let received =
-        retry(|| rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC))?;
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok((received.bytes, fd))
+    let received = loop {
+        if !deadline.wait_for(socket)? {
+            return Err(Errno::TIMEDOUT);
+        }
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        // Somebody else may have taken what there was.
+        match rustix::net::recvmsg(socket, &mut data, &mut control, flags) {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            received => break received?,
+        }
+    };
+    let mut fd = None;
+    let mut sender = None;
+    let mut too_much = received
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+    for message in control.drain() {
+        match message {
+            RecvAncillaryMessage::ScmRights(fds) => {
+                for other in fds {
+                    too_much |= fd.replace(other).map(close_elsewhere).is_some();
+                }
+            }
+            RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
+            _ => too_much = true,
+        }
+    }
+    if too_much {
+        fd.into_iter().for_each(close_elsewhere);
+        return Err(Errno::MSGSIZE);
+    }
+    Ok(Message {
+        bytes: received.bytes,
+        fd,
+        sender,
+    })
+}
+
+/// Closes a descriptor that a container made, in a thread of its own: the container may have made
+/// one whose close takes as long as it likes, such as that of a file of its own FUSE.
+fn close_elsewhere(fd: OwnedFd) {
+    // Without a thread, the caller closes it after all: the closure is dropped.
+    let _ = std::thread::Builder::new().spawn(move || drop(fd));
 }
 
 /// Runs a call again when a signal interrupted it.

@@ -2,15 +2,13 @@
 //! The id maps of a user namespace, user_namespaces(7).
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Pid;
 use rustix::thread::CapabilitySet;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::process::Process;
 
 /// A range of user or group ids: `count` ids from `inside` in the namespace are those from
 /// `outside` in its parent.
@@ -49,12 +47,11 @@ struct Ids {
     own: u32,
 }
 
-/// Writes the maps of a new user namespace in which `pid` runs.
+/// Writes the maps of a new user namespace in which the process runs.
 ///
 /// With CAP_SETUID and CAP_SETGID, or for the caller's own ids alone, the kernel takes the maps;
 /// else newuidmap(1) and newgidmap(1) do, within the caller's subordinate ids.
-pub(crate) fn write(pid: Pid, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
-    let proc = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
+pub(crate) fn write(process: &Process, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
     let user = Ids {
         file: "uid_map",
         helper: "newuidmap",
@@ -67,12 +64,12 @@ pub(crate) fn write(pid: Pid, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
         capability: CapabilitySet::SETGID,
         own: rustix::process::getegid().as_raw(),
     };
-    write_one(&proc, pid, &user, uids)?;
+    write_one(process, &user, uids)?;
     if is_own(&group, gids) && !capable(&group) {
         // Without CAP_SETGID a group map is only taken once setgroups(2) can no longer drop groups.
-        write_file(&proc.join("setgroups"), "deny")?;
+        process.write("setgroups", "deny")?;
     }
-    write_one(&proc, pid, &group, gids)
+    write_one(process, &group, gids)
 }
 
 fn capable(ids: &Ids) -> bool {
@@ -83,16 +80,16 @@ fn is_own(ids: &Ids, maps: &[IdMap]) -> bool {
     matches!(maps, [map] if map.count == 1 && map.outside == ids.own)
 }
 
-fn write_one(proc: &Path, pid: Pid, ids: &Ids, maps: &[IdMap]) -> Result<()> {
+fn write_one(process: &Process, ids: &Ids, maps: &[IdMap]) -> Result<()> {
     if capable(ids) || is_own(ids, maps) {
         let lines: Vec<String> = maps.iter().map(IdMap::to_string).collect();
-        return write_file(&proc.join(ids.file), &lines.join("\n"));
+        return process.write(ids.file, &lines.join("\n"));
     }
     let numbers = maps
         .iter()
         .flat_map(|map| [map.inside, map.outside, map.count]);
     let output = Command::new(ids.helper)
-        .arg(pid.as_raw_nonzero().to_string())
+        .arg(process.pid().to_string())
         .args(numbers.map(|number| number.to_string()))
         .output()
         .map_err(|error| Error::file(ids.helper, error))?;
@@ -104,8 +101,4 @@ fn write_one(proc: &Path, pid: Pid, ids: &Ids, maps: &[IdMap]) -> Result<()> {
         ids.helper,
         String::from_utf8_lossy(&output.stderr).trim()
     )))
-}
-
-fn write_file(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|error| Error::file(path, error))
 }

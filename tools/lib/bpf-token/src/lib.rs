@@ -8,7 +8,7 @@
 //!
 //! - To grant: [`Delegation`], built from constants such as [`ProgType::XDP`] or parsed from mount
 //!   options; [`Received`] for a container that opens the fs context itself, or [`Container`] and
-//!   [`mount_into`], which do the whole hand-shake.
+//!   [`Target`], which do the whole hand-shake.
 //! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`];
 //!   the module `libbpf` for what libbpf loads; [`BPF_F_TOKEN_FD`] for loaders that build their own
 //!   attributes; [`probe`] to learn what would be allowed.
@@ -56,14 +56,18 @@ mod insn;
 mod inspect;
 mod kernel;
 mod kind;
+mod launch;
 #[cfg(feature = "libbpf")]
 pub mod libbpf;
 mod mask;
 mod names;
 pub mod probe;
+mod process;
 mod reason;
+mod running;
 #[allow(unsafe_code)]
 mod sys;
+mod target;
 mod token;
 
 pub use command::btf_by_id;
@@ -77,9 +81,7 @@ pub use command::ObjName;
 pub use command::ProgAttr;
 pub use command::Signature;
 pub use command::BPF_F_TOKEN_FD;
-pub use container::mount_into;
 pub use container::Container;
-pub use container::Running;
 pub use delegation::Delegation;
 pub use delegation::Warning;
 pub use errno::Errno;
@@ -109,7 +111,10 @@ pub use names::AttachType;
 pub use names::Cmd;
 pub use names::MapType;
 pub use names::ProgType;
+pub use process::Process;
 pub use reason::Reason;
+pub use running::Running;
+pub use target::Target;
 pub use token::inherited_fd;
 pub use token::Discovery;
 pub use token::Token;

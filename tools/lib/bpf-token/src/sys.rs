@@ -4,6 +4,7 @@
 
 mod attr;
 mod bpf;
+mod exec;
 #[cfg(feature = "libbpf")]
 mod libbpf;
 mod process;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::io::Result;
 
 pub(crate) use bpf::*;
+pub(crate) use exec::*;
 #[cfg(feature = "libbpf")]
 pub(crate) use libbpf::*;
 pub(crate) use process::*;

@@ -11,6 +11,7 @@ use anyhow::Context;
 use anyhow::Result;
 use bpf_token::Container;
 use bpf_token::Delegation;
+use bpf_token::IdMap;
 use bpf_token::Received;
 use bpf_token::Request;
 use rustix::fs::Mode;
@@ -47,9 +48,10 @@ pub fn start() -> Result<()> {
         None,
     )?;
     let program = OwnedFd::from(std::fs::File::open("/proc/self/exe")?);
-    let running = Container::new("bench")
+    let mut running = Container::new("bench")
         .file(program)
         .args(["inside"])
+        .ids([IdMap::root(0)], [IdMap::root(0)])
         .pass_fd(theirs, SOCKET)
         .spawn()?;
     for delegation in DELEGATIONS {
@@ -57,10 +59,7 @@ pub fn start() -> Result<()> {
         Received::receive(&ours)?.grant(&delegation)?;
     }
     let status = running.wait()?;
-    ensure!(
-        status.exit_status() == Some(0),
-        "the container's part ended with {status:?}"
-    );
+    ensure!(status.success(), "the container's part ended with {status}");
     Ok(())
 }
 

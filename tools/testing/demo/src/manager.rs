@@ -45,7 +45,7 @@ pub fn run() -> Result<()> {
 
     let (ours, theirs) = UnixStream::pair()?;
     let exe = fs::File::open("/proc/self/exe").context("open the demo itself")?;
-    let container = Container::new("demo")
+    let mut container = Container::new("demo")
         .file(exe.into())
         .args([CONTAINER])
         .ids([IdMap::root(HOST_ID)], [IdMap::root(HOST_ID)])
@@ -53,7 +53,7 @@ pub fn run() -> Result<()> {
         .pid(true)
         .pass_fd(OwnedFd::from(theirs), STDIN)
         .spawn()?;
-    let pid = container.pid().as_raw_nonzero().get();
+    let pid = container.pid();
     story::act("manager", &format!("is pid {}, uid 0", std::process::id()));
     story::act(
         "container",
@@ -69,10 +69,7 @@ pub fn run() -> Result<()> {
     serve(&ours, TOO_LITTLE)?;
 
     let status = container.wait()?;
-    ensure!(
-        status.exit_status() == Some(0),
-        "the container ended with {status:?}"
-    );
+    ensure!(status.success(), "the container ended with {status}");
     story::chapter("Every step came out as it should.");
     Ok(())
 }

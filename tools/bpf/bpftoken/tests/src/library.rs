@@ -21,6 +21,7 @@ use bpf_token::IdMap;
 use bpf_token::Kernel;
 use bpf_token::Kind;
 use bpf_token::MapType;
+use bpf_token::Process;
 use bpf_token::Received;
 use bpf_token::Request;
 use bpf_token::Token;
@@ -175,8 +176,9 @@ fn only_bpffs(_: &World) -> Result<()> {
             let (manager, container) = UnixStream::pair()?;
             send(&container, &fd)?;
             let delegation: Delegation = options.parse()?;
-            let error = Received::receive(&manager)?.grant(&delegation).err();
+            let error = Received::receive(&manager).and_then(|it| it.grant(&delegation));
             let error = error
+                .err()
                 .with_context(|| format!("{what} was made"))?
                 .to_string();
             ensure!(
@@ -223,12 +225,10 @@ fn dropped_container(_: &World) -> Result<()> {
         .ids([IdMap::root(1000)], [IdMap::root(1000)])
         .spawn()?;
     let pid = container.pid();
-    rustix::process::test_kill_process(pid)?;
+    let command = Process::open(pid)?;
     drop(container);
-    ensure!(
-        rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
-        "it still runs"
-    );
+    let error = command.signal(0).err().context("it still runs")?;
+    ensure!(error.errno() == Some(Errno::ESRCH), "{error}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 
 mod check;
 mod hostile;
+mod launch;
 mod library;
 mod observe;
 mod reasons;
@@ -33,7 +34,7 @@ fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'stati
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = world::role().or_else(hostile::role) {
+    if let Some(code) = world::role().or_else(hostile::role).or_else(launch::role) {
         return code;
     }
     if let Err(failed) =
@@ -45,13 +46,14 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 6] = [
+    let tables: [&[(&str, Test)]; 7] = [
         library::TESTS,
         run::TESTS,
         observe::TESTS,
         user::TESTS,
         hostile::TESTS,
         reasons::TESTS,
+        launch::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()

@@ -61,7 +61,11 @@ fn show(world: &World) -> Result<()> {
     let user_namespace = user_namespace.display().to_string();
     let number = token["user_namespace"].as_str().context("no namespace")?;
     ensure!(user_namespace == format!("user:[{number}]"), "{token}");
-    let mount = find("mounts", &|mount| mount["processes"][0]["pid"] == pid).context("no mount")?;
+    let sees = |mount: &Value| {
+        let processes = mount["processes"].as_array();
+        processes.is_some_and(|processes| processes.iter().any(|it| it["pid"] == pid))
+    };
+    let mount = find("mounts", &sees).context("no mount")?;
     ensure!(mount["target"] == "/sys/fs/bpf", "{mount}");
     ensure!(mount["delegation"]["maps"] == "hash:lpm_trie", "{mount}");
 

@@ -74,7 +74,7 @@ fn namespaces(world: &World) -> Result<()> {
             );
         }
         if own[3] {
-            ensure!(theirs[5] == "1", "the command is pid {}", theirs[5]);
+            ensure!(theirs[5] == "2", "the command is pid {}", theirs[5]);
             ensure!(theirs[6] == "1", "{} links in a new namespace", theirs[6]);
         }
     }
@@ -87,8 +87,11 @@ fn status(world: &World) -> Result<()> {
     run(&["sh", "-c", "exit 42"])?.must(42)?;
     run(&["sh", "-c", "kill -TERM $$"])?.must(128 + 15)?;
     run(&["no-such-command"])?
-        .must(125)?
-        .explains(&["execute the command", "ENOENT"])
+        .must(127)?
+        .explains(&["no-such-command", "ENOENT"])?;
+    run(&["/etc/passwd"])?
+        .must(126)?
+        .explains(&["/etc/passwd", "EACCES"])
 }
 
 fn nothing_to_delegate(world: &World) -> Result<()> {
@@ -150,7 +153,7 @@ fn target(world: &World) -> Result<()> {
     let options = format!("{LEAST} --target /nowhere");
     said(&mut world.contained(&options, &["true"]))?
         .must(125)?
-        .explains(&["mount BPF FS on its target", "ENOENT"])?;
+        .explains(&["open the target", "ENOENT"])?;
     ensure!(
         !std::fs::read_to_string("/proc/mounts")?.contains("delegate_maps=hash"),
         "the mount is outside of the container, too"

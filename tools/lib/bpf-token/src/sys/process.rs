@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! New processes, and what they execute.
+//! New processes: their signals and descriptors.
 
-use std::ffi::CStr;
-use std::ffi::CString;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
+use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -15,31 +15,106 @@ use rustix::process::Pid;
 
 use super::result;
 
-/// Runs `child` in a new process, in new namespaces as the `CLONE_NEW*` flags say, and returns its
-/// process id.
+/// Runs `child` in a new process, in new namespaces as the `CLONE_NEW*` flags say, and returns a
+/// pidfd of it.
 ///
 /// The child has all signals blocked and no signal handler: a handler would act for the parent, on
 /// what the two share.
 ///
 /// As after fork(2) in a program with threads, `child` must neither allocate nor take locks.
-pub(crate) fn clone(namespaces: libc::c_int, child: impl FnOnce() -> i32) -> Result<Pid> {
-    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+pub(crate) fn clone(namespaces: libc::c_int, child: impl FnOnce() -> i32) -> Result<OwnedFd> {
+    let flags = libc::c_long::from(namespaces | libc::SIGCHLD | libc::CLONE_PIDFD);
+    let mut pidfd = -1;
     let before = set_signal_mask(!0)?;
     // SAFETY: Without CLONE_VM and a new stack this is fork(2): the child has its own copy of
-    // everything.
-    let ret = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    // everything. The kernel writes the pidfd to where CLONE_PARENT_SETTID would write.
+    let ret = unsafe { libc::syscall(libc::SYS_clone, flags, 0, ptr::from_mut(&mut pidfd), 0, 0) };
     let pid = result(ret);
-    if pid != Ok(0) {
-        set_signal_mask(before)?;
-    }
-    let pid = pid?;
-    if pid == 0 {
+    if pid == Ok(0) {
         default_signals();
         let status = child();
         // SAFETY: Always sound; no exit handlers of the parent run.
         unsafe { libc::_exit(status) }
     }
+    set_signal_mask(before)?;
+    // SAFETY: The call succeeded, so this is a new descriptor, which nothing else owns.
+    pid.map(|_| unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// Runs `child` in a new process and returns its id. Only for a process that [`clone`] made, to
+/// which all of that function's rules apply.
+pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
+    let flags = libc::c_long::from(libc::SIGCHLD);
+    // SAFETY: As in `clone`.
+    let ret = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let pid = result(ret)?;
+    if pid == 0 {
+        let status = child();
+        // SAFETY: As in `clone`.
+        unsafe { libc::_exit(status) }
+    }
     Pid::from_raw(pid).ok_or(Errno::IO)
+}
+
+/// Overwrites this memory of the process itself with what `zeros` has to read.
+pub(crate) fn wipe(memory: Range<usize>, zeros: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: Only called in a new process, with the memory of the arguments that its parent was
+    // executed with: nothing reads them any more. The kernel checks the addresses.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_read,
+            zeros.as_raw_fd(),
+            memory.start,
+            memory.len(),
+        )
+    };
+    result(ret).map(drop)
+}
+
+/// Sends a signal by its number.
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: A null siginfo is none.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            info,
+            0,
+        )
+    };
+    result(ret).map(drop)
+}
+
+/// A descriptor that becomes readable with SIGCHLD, which must be blocked.
+pub(crate) fn child_signals() -> Result<OwnedFd> {
+    let mask = 1u64 << (libc::SIGCHLD - 1);
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: The kernel reads 8 bytes.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            ptr::from_ref(&mask),
+            size_of::<u64>(),
+            flags,
+        )
+    };
+    // SAFETY: The call succeeded, so this is a new descriptor, which nothing else owns.
+    result(ret).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives the process a new, empty session keyring. A kernel without keys needs none.
+pub(crate) fn new_session_keyring() -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let name = ptr::null::<libc::c_char>();
+    // SAFETY: Without a name the keyring is a new one.
+    let ret = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) };
+    match result(ret) {
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Blocks the signals of this set, bit 0 for signal 1, and no others; returns the set from before.
@@ -100,10 +175,10 @@ fn default_signals() {
 ///
 /// Only for a new process, which ends or executes a program without ever dropping the owners of
 /// what it inherited.
-pub(crate) fn close_all_but(keep: &mut [i32]) -> Result<()> {
+pub(crate) fn close_all_but(keep: &mut [RawFd]) -> Result<()> {
     keep.sort_unstable();
     let mut first = 0;
-    for last in keep.iter().map(|fd| fd - 1).chain([i32::MAX]) {
+    for last in keep.iter().map(|fd| fd - 1).chain([RawFd::MAX]) {
         if first <= last {
             // SAFETY: Nothing in this process uses these descriptors any more, see above.
             result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
@@ -113,86 +188,15 @@ pub(crate) fn close_all_but(keep: &mut [i32]) -> Result<()> {
     Ok(())
 }
 
-/// A program to execute: its file, arguments and environment, allocated before the new process
-/// exists.
-pub(crate) struct Exec {
-    candidates: Vec<CString>,
-    file: Option<OwnedFd>,
-    _argv: Vec<CString>,
-    _envp: Vec<CString>,
-    argv_ptrs: Vec<*const libc::c_char>,
-    envp_ptrs: Vec<*const libc::c_char>,
-}
-
-impl Exec {
-    /// Executes `file` if there is one, else the first of the paths that exists.
-    pub(crate) fn new(
-        candidates: Vec<CString>,
-        file: Option<OwnedFd>,
-        argv: Vec<CString>,
-        envp: Vec<CString>,
-    ) -> Self {
-        let pointers = |strings: &[CString]| {
-            strings
-                .iter()
-                .map(|s| s.as_ptr())
-                .chain([ptr::null()])
-                .collect()
-        };
-        // INVARIANT: The arrays end with a null pointer and point into the strings, which stay
-        // where they are.
-        Self {
-            argv_ptrs: pointers(&argv),
-            envp_ptrs: pointers(&envp),
-            candidates,
-            file,
-            _argv: argv,
-            _envp: envp,
-        }
-    }
-
-    /// The descriptor of the file to execute.
-    pub(crate) fn fd(&self) -> Option<RawFd> {
-        self.file.as_ref().map(OwnedFd::as_raw_fd)
-    }
-
-    /// Replaces the process by the program; returns only if that failed.
-    pub(crate) fn exec(&self) -> Errno {
-        if let Some(file) = &self.file {
-            return self.execveat(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH);
-        }
-        let mut last = Errno::NOENT;
-        for path in &self.candidates {
-            match self.execveat(libc::AT_FDCWD, path, 0) {
-                Errno::NOENT | Errno::NOTDIR => {}
-                errno => last = errno,
-            }
-        }
-        last
-    }
-
-    fn execveat(&self, dir: i32, path: &CStr, flags: i32) -> Errno {
-        // SAFETY: The path ends with a NUL, and the arrays with a null pointer, by the type's
-        // invariant.
-        let ret = unsafe {
-            libc::syscall(
-                libc::SYS_execveat,
-                dir,
-                path.as_ptr(),
-                self.argv_ptrs.as_ptr(),
-                self.envp_ptrs.as_ptr(),
-                flags,
-            )
-        };
-        result(ret).err().unwrap_or(Errno::IO)
-    }
+/// Lets the next program have the standard descriptors and no others.
+pub(crate) fn close_on_exec() -> Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: No descriptor is closed as long as this program runs.
+    result(unsafe { libc::syscall(libc::SYS_close_range, 3, RawFd::MAX, flags) }).map(drop)
 }
 
 /// Makes `fd` also descriptor `number`, kept on exec.
-pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
-    if fd.as_raw_fd() == number {
-        return rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty());
-    }
+pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
     // SAFETY: Only called in a new process that is about to execute a program: nothing there owns
     // `number`.
     result(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, 0) }).map(drop)

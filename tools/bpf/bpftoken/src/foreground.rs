@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Standing in for a command that runs in a container: signals and job control.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use anyhow::Result;
+use bpf_token::Process;
+use bpf_token::Running;
+use signal_hook::consts::signal;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::low_level::siginfo::Cause;
+
+/// Signals that whoever sends them means for the command.
+const FORWARDED: [i32; 12] = [
+    signal::SIGHUP,
+    signal::SIGINT,
+    signal::SIGQUIT,
+    signal::SIGTERM,
+    signal::SIGALRM,
+    signal::SIGUSR1,
+    signal::SIGUSR2,
+    signal::SIGCONT,
+    signal::SIGTSTP,
+    signal::SIGTTIN,
+    signal::SIGTTOU,
+    signal::SIGWINCH,
+];
+
+/// The signals to this process, kept from now on until somebody can have them.
+pub struct Signals(SignalsInfo<WithOrigin>);
+
+impl Signals {
+    pub fn keep() -> Result<Self> {
+        Ok(Self(SignalsInfo::new(not_ignored()?)?))
+    }
+}
+
+/// Waits until the command ends. Signals go to it, and this process is stopped when it is.
+pub fn wait(mut running: Running, signals: Signals) -> Result<ExitStatus> {
+    let command = running.command().try_clone()?;
+    std::thread::spawn(move || forward(signals.0, &command));
+    loop {
+        let status = running.wait_change()?;
+        if status.stopped_signal().is_none() {
+            return Ok(status);
+        }
+        // The shell sees one job, and stops and continues both.
+        signal_hook::low_level::raise(signal::SIGSTOP)?;
+        // It may have ended meanwhile.
+        let _ = running.command().signal(signal::SIGCONT);
+    }
+}
+
+/// Those that our parent does not have us ignore, as nohup(1) does, and the shell in the background.
+fn not_ignored() -> Result<Vec<i32>> {
+    let ignored = procfs::process::Process::myself()?.status()?.sigign;
+    let is_ignored = |signal: i32| (ignored >> (signal - 1)) & 1 == 1;
+    Ok(FORWARDED
+        .into_iter()
+        .filter(|signal| !is_ignored(*signal))
+        .collect())
+}
+
+fn forward(mut signals: SignalsInfo<WithOrigin>, command: &Process) {
+    for origin in signals.forever() {
+        // A terminal sends its signals to all of the foreground, which is where the command is.
+        if origin.cause != Cause::Kernel {
+            // Without the command there is nothing to do.
+            let _ = command.signal(origin.signal);
+        }
+    }
+}
