@@ -10,14 +10,33 @@
 
 struct bpf_common_attr;
 struct bpf_log_attr;
+struct bpf_verifier_env;
 struct bpf_verifier_log;
 struct fs_context;
 struct fs_parameter;
 struct seq_file;
 
+/*
+ * What became of the token of a command, and why the command is refused: on the command's stack,
+ * and not initialised but for @made. Only kernel/bpf/token/ looks inside.
+ */
+struct bpf_token_decision {
+#ifdef CONFIG_BPF_TOKEN_RUST
+	bool made;
+	u64 opaque[7];
+#endif
+};
+
+static inline void bpf_token_decision_init(struct bpf_token_decision *decision)
+{
+#ifdef CONFIG_BPF_TOKEN_RUST
+	decision->made = false;
+#endif
+}
+
 /* What the trace event bpf_token_refuse tells. */
 struct bpf_token_refusal {
-	u32 userns;
+	u32 userns;		/* of the token that was given; 0: the caller's */
 	u64 cmds;
 	u64 maps;
 	u64 progs;
@@ -30,49 +49,81 @@ struct bpf_token_refusal {
 	const char *reason;
 };
 
-#ifdef CONFIG_BPF_TOKEN_RUST
-
+/*
+ * Where kernel/bpf/ leaves a whole step to the token in Rust, it asks for the option first, so
+ * these need no other form without it.
+ */
 int bpf_delegation_parse(struct fs_context *fc, u32 which, const struct fs_parameter *param);
 void bpf_delegation_show(struct seq_file *m, struct bpf_mount_opts *opts);
 
 int bpf_token_create_log(union bpf_attr *attr, struct bpf_common_attr *common, bpfptr_t ucommon,
 			 u32 size);
 struct bpf_token *bpf_admit_map_create(const union bpf_attr *attr, bool token_given,
+				       struct bpf_token_decision *decision,
 				       struct bpf_verifier_log *log);
-struct bpf_token *bpf_admit_prog_load(const union bpf_attr *attr, struct bpf_log_attr *log);
-int bpf_admit_btf_load(const union bpf_attr *attr, struct bpf_log_attr *log);
+struct bpf_token *bpf_admit_prog_load(const union bpf_attr *attr,
+				      struct bpf_token_decision *decision,
+				      struct bpf_log_attr *attr_log);
+int bpf_admit_btf_load(const union bpf_attr *attr, struct bpf_log_attr *attr_log);
 int bpf_admit_btf_get_fd_by_id(const union bpf_attr *attr);
 
-void bpf_refused_map_fields(const struct bpf_token *token, enum bpf_map_type map_type,
-			    struct bpf_verifier_log *log);
-int bpf_refused_attach(const struct bpf_token *token, enum bpf_prog_type prog_type,
-		       enum bpf_attach_type attach_type);
+#ifdef CONFIG_BPF_TOKEN_RUST
+
+bool bpf_admit_map_fields(const struct bpf_token *token, struct bpf_token_decision *decision);
+bool bpf_admit_attach(const struct bpf_prog *prog, enum bpf_attach_type attach_type,
+		      enum bpf_cmd cmd);
+
+void bpf_token_map_refused(const struct bpf_token *token, struct bpf_token_decision *decision);
+void bpf_token_prog_refused(struct bpf_verifier_env *env, struct bpf_log_attr *attr_log);
+void bpf_token_verified(struct bpf_verifier_env *env, const union bpf_attr *attr,
+			struct bpf_log_attr *attr_log, int ret);
+void bpf_token_tell_map_create(const union bpf_attr *attr, struct bpf_token_decision *decision,
+			       struct bpf_log_attr *attr_log, const struct bpf_common_attr *common,
+			       int err);
+void bpf_token_tell_prog_load(const union bpf_attr *attr, struct bpf_token_decision *decision,
+			      int err);
 
 #elif defined(CONFIG_BPF_SYSCALL)
 
-static inline int bpf_token_create_log(union bpf_attr *attr, struct bpf_common_attr *common,
-				       bpfptr_t ucommon, u32 size)
+static inline bool bpf_admit_map_fields(const struct bpf_token *token,
+					struct bpf_token_decision *decision)
 {
-	return bpf_token_create(attr);
+	return bpf_token_capable(token, CAP_BPF);
 }
 
-static inline void bpf_refused_map_fields(const struct bpf_token *token,
-					  enum bpf_map_type map_type,
-					  struct bpf_verifier_log *log)
+static inline bool bpf_admit_attach(const struct bpf_prog *prog,
+				    enum bpf_attach_type attach_type, enum bpf_cmd cmd)
+{
+	return bpf_token_capable(prog->aux->token, CAP_NET_ADMIN);
+}
+
+static inline void bpf_token_map_refused(const struct bpf_token *token,
+					 struct bpf_token_decision *decision)
 {
 }
 
-static inline int bpf_refused_attach(const struct bpf_token *token,
-				     enum bpf_prog_type prog_type,
-				     enum bpf_attach_type attach_type)
+static inline void bpf_token_prog_refused(struct bpf_verifier_env *env,
+					  struct bpf_log_attr *attr_log)
 {
-	return -EPERM;
+}
+
+static inline void bpf_token_verified(struct bpf_verifier_env *env, const union bpf_attr *attr,
+				      struct bpf_log_attr *attr_log, int ret)
+{
+}
+
+static inline void bpf_token_tell_map_create(const union bpf_attr *attr,
+					     struct bpf_token_decision *decision,
+					     struct bpf_log_attr *attr_log,
+					     const struct bpf_common_attr *common, int err)
+{
+}
+
+static inline void bpf_token_tell_prog_load(const union bpf_attr *attr,
+					    struct bpf_token_decision *decision, int err)
+{
 }
 
 #endif
-
-/* In kernel/bpf/syscall.c. */
-bool is_net_admin_prog_type(enum bpf_prog_type prog_type);
-bool is_perfmon_prog_type(enum bpf_prog_type prog_type);
 
 #endif /* _LINUX_BPF_TOKEN_H */

@@ -2,61 +2,91 @@
 
 //! The BPF token: what lets a privileged manager delegate a chosen part of BPF to a user namespace.
 //!
-//! Here is the C interface that the rest of the kernel calls, declared in
-//! [`include/linux/bpf.h`](srctree/include/linux/bpf.h); what only `kernel/bpf/` calls is in
-//! [`commands`]. Each function turns raw arguments into safe ones and calls what does the work.
+//! Here is the C interface that [`include/linux/bpf.h`](srctree/include/linux/bpf.h) declares; what
+//! only `kernel/bpf/` calls is in [`commands`] and [`mount`]. Each function turns raw arguments into
+//! safe ones and calls what does the work.
+//!
+//! A command goes one way, from its entry to the decision to the telling:
+//!
+//! ```text
+//!   bpf(2)                                                         fsconfig(2), /proc/mounts
+//!     |                                                                       |
+//!   commands, bpf_token      C entries: raw arguments in, errno out         mount
+//!     |        |      |                                                       |
+//!     |   admission  create  the token step and the privileges; a new token   |
+//!     |        |      |                                                       |
+//!     |        +------+----- token        the object, its file, its lifetime  |
+//!     |        |               |                                              |
+//!     |     request            |          what is asked for, what that needs  |
+//!     |        |               |                                              |
+//!     |        +-------+-------+                                              |
+//!     |                |                                                      |
+//!     |            decision    what became of the token, why it is refused    |
+//!     |                |                                                      |
+//!     |             reason     the same in words                              |
+//!     |                |                                                      |
+//!     +------------- report    told to log and trace events                   |
+//!                                                                             |
+//!   names <- kind <- mask <- delegation, parse: what can be delegated --------+
+//! ```
+//!
+//! A module uses those below it, and what `log`, `events`, `lsm`, `bpffs`, `info`, `line` and
+//! `sysctl` wrap; none uses one above.
 //!
 //! Reference: [`Documentation/bpf/token.rst`](srctree/Documentation/bpf/token.rst).
 
 mod admission;
+mod bpffs;
 mod commands;
+mod create;
+mod decision;
 mod delegation;
 mod events;
+mod info;
+mod kind;
+mod line;
+mod log;
+mod lsm;
 mod mask;
 mod mount;
 mod names;
 mod parse;
 mod reason;
-mod refusal;
+mod report;
 mod request;
+mod sysctl;
 mod token;
 
 use crate::token::Token;
 use kernel::{
     bindings,
-    bpf::{
-        info::InfoRequest,
-        log::Log, //
-    },
     capability::Capability,
     ffi::c_int,
     prelude::*,
-    sync::aref::ARef, //
+    ModuleMetadata, //
 };
+
+/// What `THIS_MODULE` is in this crate.
+struct LocalModule;
+
+impl ModuleMetadata for LocalModule {
+    const NAME: &'static CStr = c"bpf_token";
+    const THIS_MODULE: ThisModule = {
+        // SAFETY: The crate is built in, so it is no module.
+        unsafe { ThisModule::from_ptr(core::ptr::null_mut()) }
+    };
+}
 
 /// Returns whether the current task has `cap`, in the token's user namespace if there is a token.
 ///
 /// # Safety
 ///
-/// `token` must be null or valid for the duration of the call.
+/// `token` must be null or valid for the duration of the call, and `cap` be a capability.
 #[export]
 pub unsafe extern "C" fn bpf_token_capable(token: *const bindings::bpf_token, cap: c_int) -> bool {
     // SAFETY: By the requirements of this function.
-    let token = unsafe { Token::from_ptr(token) };
-    Token::check_capable(token, Capability::from_raw(cap)).is_ok()
-}
-
-/// Takes a reference to a token.
-///
-/// # Safety
-///
-/// `token` must be valid.
-#[export]
-pub unsafe extern "C" fn bpf_token_inc(token: *mut bindings::bpf_token) {
-    // SAFETY: By the requirements of this function.
-    if let Some(token) = unsafe { Token::from_ptr(token) } {
-        core::mem::forget(ARef::from(token));
-    }
+    let (token, cap) = unsafe { (Token::from_ptr(token), Capability::from_raw(cap)) };
+    Token::check_capable(token, cap).is_ok()
 }
 
 /// Gives back a reference to a token, if there is one. Can be called in atomic context.
@@ -67,41 +97,15 @@ pub unsafe extern "C" fn bpf_token_inc(token: *mut bindings::bpf_token) {
 #[export]
 pub unsafe extern "C" fn bpf_token_put(token: *mut bindings::bpf_token) {
     // SAFETY: By the requirements of this function.
-    drop(unsafe { Token::from_raw(token) });
-}
-
-/// `BPF_TOKEN_CREATE` without a log: returns a descriptor of a new token, or a negative errno.
-///
-/// # Safety
-///
-/// `attr` must be the attributes of the command.
-#[export]
-pub unsafe extern "C" fn bpf_token_create(attr: *mut bindings::bpf_attr) -> c_int {
-    // SAFETY: By the requirements of this function.
-    match unsafe { Token::create(attr, Log::None) } {
-        Ok(fd) => fd as c_int,
-        Err(err) => err.to_errno(),
-    }
-}
-
-/// Returns a reference to the token behind a descriptor, or `EBADF` or `EINVAL` as a pointer.
-///
-/// # Safety
-///
-/// None: any number will do. The function is unsafe because bindgen declares all of C so.
-#[export]
-pub unsafe extern "C" fn bpf_token_get_from_fd(ufd: u32) -> *mut bindings::bpf_token {
-    match Token::get_from_fd(ufd) {
-        Ok(token) => Token::into_raw(token),
-        Err(err) => err.to_ptr(),
-    }
+    unsafe { Token::put(token) };
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD` of a token.
 ///
 /// # Safety
 ///
-/// `token` and `attr` must be valid; `uattr` is where userspace has them.
+/// `token` must be null or valid, and `attr` be the attributes of the command; `uattr` is where
+/// userspace has them.
 #[export]
 pub unsafe extern "C" fn bpf_token_get_info_by_fd(
     token: *mut bindings::bpf_token,
@@ -109,53 +113,17 @@ pub unsafe extern "C" fn bpf_token_get_info_by_fd(
     uattr: *mut bindings::bpf_attr,
 ) -> c_int {
     // SAFETY: By the requirements of this function.
-    let (token, request) = unsafe { (Token::from_ptr(token), InfoRequest::new(attr, uattr)) };
-    match token.map_or(Err(EINVAL), |token| request.answer(&token.info())) {
+    let (token, to, len) = unsafe {
+        (
+            Token::from_ptr(token),
+            (*attr).info.info,
+            (*attr).info.info_len,
+        )
+    };
+    match token.map_or(Err(EINVAL), |token| {
+        info::copy(&token.info(), to, len, uattr)
+    }) {
         Ok(()) => 0,
         Err(err) => err.to_errno(),
     }
-}
-
-/// Returns whether a token delegates a command.
-///
-/// # Safety
-///
-/// `token` must be null or valid.
-#[export]
-pub unsafe extern "C" fn bpf_token_allow_cmd(
-    token: *const bindings::bpf_token,
-    cmd: bindings::bpf_cmd,
-) -> bool {
-    // SAFETY: By the requirements of this function.
-    unsafe { Token::from_ptr(token) }.is_some_and(|token| token.allows_cmd(cmd))
-}
-
-/// Returns whether a token delegates a map type.
-///
-/// # Safety
-///
-/// `token` must be null or valid.
-#[export]
-pub unsafe extern "C" fn bpf_token_allow_map_type(
-    token: *const bindings::bpf_token,
-    type_: bindings::bpf_map_type,
-) -> bool {
-    // SAFETY: By the requirements of this function.
-    unsafe { Token::from_ptr(token) }.is_some_and(|token| token.allowed().map_type(type_))
-}
-
-/// Returns whether a token delegates a program type together with an attach type.
-///
-/// # Safety
-///
-/// `token` must be null or valid.
-#[export]
-pub unsafe extern "C" fn bpf_token_allow_prog_type(
-    token: *const bindings::bpf_token,
-    prog_type: bindings::bpf_prog_type,
-    attach_type: bindings::bpf_attach_type,
-) -> bool {
-    // SAFETY: By the requirements of this function.
-    unsafe { Token::from_ptr(token) }
-        .is_some_and(|token| token.allowed().prog_type(prog_type, attach_type))
 }

@@ -1,41 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `kernel/bpf/` calls for its commands and for the BPF file system, declared in
+//! What `kernel/bpf/` calls for its commands, declared in
 //! [`include/linux/bpf_token.h`](srctree/include/linux/bpf_token.h).
 
 use crate::{
     admission::{
-        self,
         admit,
-        Admitted, //
+        admit_later,
+        refuse_later, //
     },
-    mount,
-    reason::Purpose,
-    refusal::Asked,
-    request::{
-        BtfGetFdById,
-        BtfLoad,
-        MapCreate,
-        ProgLoad, //
+    create,
+    decision::{
+        Decision,
+        Denied,
+        Purpose,
+        Refusal, //
     },
-    token::Token, //
-};
-use kernel::{
-    bindings,
-    bpf::log::{
+    events,
+    line::Line,
+    log::{
         CommonLog,
         Log,
         LogAttr,
         VerifierLog, //
     },
+    reason::VerifiedWithout,
+    report,
+    request::{
+        BtfGetFdById,
+        BtfLoad,
+        Command,
+        MapCreate,
+        ProgLoad,
+        Request, //
+    },
+    token::Token, //
+};
+use core::{
+    mem::{
+        offset_of,
+        MaybeUninit, //
+    },
+    ptr, //
+};
+use kernel::{
+    bindings,
     capability::Capability,
-    ffi::c_int,
-    fs_context::FsContext,
-    prelude::*,
-    seq_file::SeqFile, //
+    error::from_err_ptr,
+    ffi::{
+        c_char,
+        c_int, //
+    },
+    prelude::*, //
 };
 
-/// `BPF_TOKEN_CREATE`: the same, with a reason in the log of the common attributes when refused.
+/// `BPF_TOKEN_CREATE`: returns a descriptor of a new token, or a negative errno. The reason of a
+/// refusal goes to the log of the common attributes.
 ///
 /// # Safety
 ///
@@ -49,76 +69,113 @@ pub(crate) unsafe extern "C" fn bpf_token_create_log(
     size: u32,
 ) -> c_int {
     // SAFETY: By the requirements of this function.
-    let created = unsafe {
-        let log = CommonLog::new(common, ucommon, size);
-        Token::create(attr, Log::Common(&log))
-    };
-    match created {
+    let (attr, log) = unsafe { (&mut *attr, CommonLog::new(&mut *common, ucommon, size)) };
+    match create::create(attr, Log::Common(log)) {
         Ok(fd) => fd as c_int,
         Err(err) => err.to_errno(),
     }
 }
 
-/// The token step of `BPF_MAP_CREATE`, and the privileges that it needs.
+/// Decides `BPF_MAP_CREATE`, from its token step to the privileges that its map type needs.
 ///
-/// Returns the token to use, null for none, or an errno as a pointer.
+/// Returns the token to use, null for none, or an errno as a pointer. [`bpf_token_tell`] tells the
+/// reason.
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, and `log` be null or the log that it writes.
+/// `attr` must be the attributes of the command, `decision` be where it keeps its decision, and `log`
+/// be null or the log that it writes.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_admit_map_create(
     attr: *const bindings::bpf_attr,
     token_given: bool,
+    decision: *mut bindings::bpf_token_decision,
     log: *mut bindings::bpf_verifier_log,
 ) -> *mut bindings::bpf_token {
     // SAFETY: By the requirements of this function.
-    let (attr, log) = unsafe { (&(*attr).__bindgen_anon_1, VerifierLog::from_ptr(log)) };
+    let (attr, decision) = unsafe { (&(*attr).__bindgen_anon_1, begin(&mut *decision)) };
     let fd = token_given.then_some(attr.map_token_fd as u32);
-    let TokenPtr(token) = admit(MapCreate(attr), fd, Log::Open(log));
+    let token = admit(MapCreate(attr), fd, decision);
+    // SAFETY: By the requirements of this function.
+    if let (true, Some(log)) = (token_given, unsafe { log.as_mut() }) {
+        // SAFETY: As above.
+        report::wrong_token_of_map(decision, unsafe { VerifierLog::new(log) });
+    }
     token
 }
 
-/// The token step of `BPF_PROG_LOAD`, and the privileges that it needs before the verifier runs.
-///
-/// Returns as [`bpf_admit_map_create`] does.
+/// Decides whether a map may have fields that the kernel manages.
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, and `log` where its caller wants a log.
+/// `token` must be null or the token of a map's creation, and `decision` what
+/// [`bpf_admit_map_create`] decided.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_admit_map_fields(
+    token: *const bindings::bpf_token,
+    decision: *mut bindings::bpf_token_decision,
+) -> bool {
+    // SAFETY: By the requirements of this function.
+    let (token, decision) = unsafe { (Token::from_ptr(token), made(&mut *decision)) };
+    admit_later(token, Capability::BPF, Purpose::MapFields, decision).is_ok()
+}
+
+/// Decides `BPF_PROG_LOAD`, from its token step to the privileges that it needs before the verifier
+/// runs.
+///
+/// Returns as [`bpf_admit_map_create`] does, and tells the reason.
+///
+/// # Safety
+///
+/// `attr` must be the attributes of the command, `decision` be where it keeps its decision, and
+/// `attr_log` where its caller wants a log.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_admit_prog_load(
     attr: *const bindings::bpf_attr,
-    log: *mut bindings::bpf_log_attr,
+    decision: *mut bindings::bpf_token_decision,
+    attr_log: *mut bindings::bpf_log_attr,
 ) -> *mut bindings::bpf_token {
-    // SAFETY: By the requirements of this function.
-    let (attr, log) = unsafe { (&(*attr).__bindgen_anon_3, LogAttr::from_ptr(log)) };
+    // SAFETY: By the requirements of this function. The decision stays with the log, for the verifier.
+    let (attr, decision) = unsafe {
+        (*attr_log).decision = decision;
+        (&(*attr).__bindgen_anon_3, begin(&mut *decision))
+    };
     let given = attr.prog_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.prog_token_fd as u32);
-    let TokenPtr(token) = admit(ProgLoad(attr), fd, Log::Closed(log));
+    let token = admit(ProgLoad(attr), fd, decision);
+    if let Err(err) = from_err_ptr(token) {
+        // SAFETY: By the requirements of this function.
+        unsafe { tell_early(ProgLoad(attr), decision, attr_log, err) };
+    }
     token
 }
 
-/// The token step of `BPF_BTF_LOAD`, and the privilege that it needs. Returns 0 or a negative errno.
+/// Decides `BPF_BTF_LOAD`. Returns 0 or a negative errno, and tells the reason.
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, and `log` where its caller wants a log.
+/// `attr` must be the attributes of the command, and `attr_log` where its caller wants a log.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_admit_btf_load(
     attr: *const bindings::bpf_attr,
-    log: *mut bindings::bpf_log_attr,
+    attr_log: *mut bindings::bpf_log_attr,
 ) -> c_int {
     // SAFETY: By the requirements of this function.
-    let (attr, log) = unsafe { (&(*attr).__bindgen_anon_7, LogAttr::from_ptr(log)) };
+    let attr = unsafe { &(*attr).__bindgen_anon_7 };
+    let mut decision = Decision::NEW;
     let given = attr.btf_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.btf_token_fd as u32);
-    let Errno(errno) = admit(BtfLoad, fd, Log::Closed(log));
-    errno
+    put(admit(BtfLoad, fd, &mut decision)).map_or_else(
+        |err| {
+            // SAFETY: By the requirements of this function.
+            unsafe { tell_early(BtfLoad, &decision, attr_log, err) };
+            err.to_errno()
+        },
+        |()| 0,
+    )
 }
 
-/// The token step of `BPF_BTF_GET_FD_BY_ID`, and the privilege that it needs. Returns 0 or a
-/// negative errno.
+/// Decides `BPF_BTF_GET_FD_BY_ID`. Returns 0 or a negative errno, and tells the reason.
 ///
 /// # Safety
 ///
@@ -131,128 +188,284 @@ pub(crate) unsafe extern "C" fn bpf_admit_btf_get_fd_by_id(
     let attr = unsafe { &(*attr).__bindgen_anon_6 };
     let given = attr.open_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.fd_by_id_token_fd as u32);
-    let Errno(errno) = admit(BtfGetFdById, fd, Log::None);
-    errno
+    let mut decision = Decision::NEW;
+    put(admit(BtfGetFdById, fd, &mut decision)).map_or_else(
+        |err| {
+            report::trace(&BtfGetFdById.request(), &decision, err);
+            err.to_errno()
+        },
+        |()| 0,
+    )
 }
 
-/// The token for a command that keeps it: null if it uses none, an errno as a pointer if refused.
-struct TokenPtr(*mut bindings::bpf_token);
-
-impl From<Admitted> for TokenPtr {
-    #[inline]
-    fn from(admitted: Admitted) -> Self {
-        Self(match admitted {
-            Ok(Some(token)) => Token::into_raw(token),
-            Ok(None) => core::ptr::null_mut(),
-            Err(err) => err.to_ptr(),
-        })
-    }
-}
-
-/// 0 or a negative errno, for a command that has no use for its token any more.
-struct Errno(c_int);
-
-impl From<Admitted> for Errno {
-    #[inline]
-    fn from(admitted: Admitted) -> Self {
-        Self(match admitted {
-            Ok(token) => {
-                drop(token);
-                0
-            }
-            Err(err) => err.to_errno(),
-        })
-    }
-}
-
-/// Tells that a map value with fields of the kernel was refused for want of `CAP_BPF`.
+/// Decides whether a program may be attached as `attach_type` by `cmd`, and tells the reason.
 ///
 /// # Safety
 ///
-/// `token` must be null or valid, and `log` be null or the log that the command writes.
+/// `prog` must be valid.
 #[export]
-pub(crate) unsafe extern "C" fn bpf_refused_map_fields(
+pub(crate) unsafe extern "C" fn bpf_admit_attach(
+    prog: *const bindings::bpf_prog,
+    attach_type: bindings::bpf_attach_type,
+    cmd: bindings::bpf_cmd,
+) -> bool {
+    // SAFETY: By the requirements of this function; a program keeps its token.
+    let (token, object_type) = unsafe { (Token::from_ptr((*(*prog).aux).token), (*prog).type_) };
+    let mut decision = Decision::NEW;
+    let cap = Capability::NET_ADMIN;
+    let Err(err) = admit_later(token, cap, Purpose::Attach, &mut decision) else {
+        return true;
+    };
+    let request = Request {
+        object_type,
+        attach_type,
+        ..Request::of(cmd)
+    };
+    // BPF_PROG_ATTACH makes one errno of all that an attach type is refused for.
+    let err = match cmd {
+        bindings::bpf_cmd_BPF_PROG_ATTACH => EINVAL,
+        _ => err,
+    };
+    report::trace(&request, &decision, err);
+    false
+}
+
+/// Keeps that a security module refused the map of `BPF_MAP_CREATE`.
+///
+/// # Safety
+///
+/// `token` must be null or the token that the command uses, and `decision` what
+/// [`bpf_admit_map_create`] decided.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_token_map_refused(
     token: *const bindings::bpf_token,
-    map_type: bindings::bpf_map_type,
-    log: *mut bindings::bpf_verifier_log,
+    decision: *mut bindings::bpf_token_decision,
 ) {
     // SAFETY: By the requirements of this function.
-    let (token, log) = unsafe { (Token::from_ptr(token), VerifierLog::from_ptr(log)) };
-    let asked = Asked {
-        cmd: bindings::bpf_cmd_BPF_MAP_CREATE,
-        object_type: map_type,
-        attach_type: 0,
-    };
-    let (log, purpose) = (Log::Open(log), Purpose::MapFields);
-    admission::refuse_unprivileged(asked, token, log, Capability::BPF, purpose);
+    let (token, decision) = unsafe { (Token::from_ptr(token), made(&mut *decision)) };
+    refuse_later(token, Refusal::SecurityModule, decision);
 }
 
-/// Tells that a `cgroup_skb` program was refused to be attached for want of `CAP_NET_ADMIN`.
-/// Returns `EPERM`.
+/// Keeps that a security module refused the program of `BPF_PROG_LOAD`, and writes it to the log.
 ///
 /// # Safety
 ///
-/// `token` must be null or valid.
+/// `env` must be the verifier's state at its begin, and `attr_log` what [`bpf_admit_prog_load`] got.
 #[export]
-pub(crate) unsafe extern "C" fn bpf_refused_attach(
-    token: *const bindings::bpf_token,
-    prog_type: bindings::bpf_prog_type,
-    attach_type: bindings::bpf_attach_type,
-) -> c_int {
-    // SAFETY: By the requirements of this function.
-    let token = unsafe { Token::from_ptr(token) };
-    let asked = Asked {
-        cmd: bindings::bpf_cmd_BPF_PROG_ATTACH,
-        object_type: prog_type,
-        attach_type,
-    };
-    let purpose = Purpose::Attach(prog_type);
-    admission::refuse_unprivileged(asked, token, Log::None, Capability::NET_ADMIN, purpose)
-        .to_errno()
-}
-
-/// Takes one delegation option of a BPF FS: `which` is 0 for `delegate_cmds`, 1 for
-/// `delegate_maps`, 2 for `delegate_progs`, 3 for `delegate_attachs`.
-///
-/// Returns 0, `EINVAL`, `ERANGE` or `EPERM`, with the reason in the log of `fc`.
-///
-/// # Safety
-///
-/// `fc` must be a context of the BPF file system that is being configured, and `param` a parameter
-/// of it whose value is a string.
-#[export]
-pub(crate) unsafe extern "C" fn bpf_delegation_parse(
-    fc: *mut bindings::fs_context,
-    which: u32,
-    param: *const bindings::fs_parameter,
-) -> c_int {
-    // SAFETY: By the requirements of this function; `s_fs_info` of such a context is its
-    // `struct bpf_mount_opts`, which nobody else uses while it is being configured.
-    let (fc, delegation, value) = unsafe {
-        let opts = mount::from_opts((*fc).s_fs_info.cast());
+pub(crate) unsafe extern "C" fn bpf_token_prog_refused(
+    env: *mut bindings::bpf_verifier_env,
+    attr_log: *mut bindings::bpf_log_attr,
+) {
+    // SAFETY: By the requirements of this function; the program keeps its token.
+    let (token, decision, log) = unsafe {
         (
-            FsContext::from_ptr(fc),
-            &mut *opts,
-            core::slice::from_raw_parts((*param).__bindgen_anon_1.string.cast(), (*param).size),
+            Token::from_ptr((*(*(*env).prog).aux).token),
+            made(&mut *(*attr_log).decision),
+            VerifierLog::new(&mut (*env).log),
         )
     };
-    match mount::parse_option(fc, delegation, which, value) {
-        Ok(()) => 0,
-        Err(err) => err.to_errno(),
-    }
+    refuse_later(token, Refusal::SecurityModule, decision);
+    let request = Request::of(bindings::bpf_cmd_BPF_PROG_LOAD);
+    report::log(&request, decision, Log::Open(log));
 }
 
-/// Shows the delegation options of a BPF FS in `/proc/mounts` and its like.
+/// Tells which capabilities a program was verified without, when the verifier rejects it with `ret`.
 ///
 /// # Safety
 ///
-/// `m` must be valid and used by this thread only, and `opts` be the options of a BPF FS.
+/// `env` must be the verifier's state at its end, before its log is finished, `attr` the attributes
+/// of the command, and `attr_log` what [`bpf_admit_prog_load`] got.
 #[export]
-pub(crate) unsafe extern "C" fn bpf_delegation_show(
-    m: *mut bindings::seq_file,
-    opts: *mut bindings::bpf_mount_opts,
+pub(crate) unsafe extern "C" fn bpf_token_verified(
+    env: *mut bindings::bpf_verifier_env,
+    attr: *const bindings::bpf_attr,
+    attr_log: *mut bindings::bpf_log_attr,
+    ret: c_int,
+) {
+    // What the verifier says of a program, and not of memory, of the log or of a signal.
+    let rejected = [EPERM, EACCES, EINVAL, E2BIG];
+    if !rejected.iter().any(|err| err.to_errno() == ret) {
+        return;
+    }
+    // SAFETY: By the requirements of this function; the program has `len` instructions, and keeps its
+    // token.
+    let (env, insns, attr, decision, token) = unsafe {
+        let (env, prog) = (&mut *env, &*(*env).prog);
+        let insns = (&raw const prog.__bindgen_anon_2).cast::<bindings::bpf_insn>();
+        (
+            env,
+            core::slice::from_raw_parts(insns, prog.len as usize),
+            &(*attr).__bindgen_anon_3,
+            made(&mut *(*attr_log).decision),
+            Token::from_ptr((*prog.aux).token),
+        )
+    };
+    let last = insns.get(env.insn_idx as usize);
+    let lacks_sys_admin = last.is_some_and(calls_probe_write_user)
+        && Token::check_capable(token, Capability::SYS_ADMIN).is_err();
+
+    let mut missing = [(Capability::BPF, Denied::InInitialNamespace); 3];
+    let mut count = 0;
+    for (lacking, cap) in [
+        (!env.bpf_capable, Capability::BPF),
+        (!env.allow_ptr_leaks, Capability::PERFMON),
+        (lacks_sys_admin, Capability::SYS_ADMIN),
+    ] {
+        if lacking {
+            missing[count] = (cap, Token::who_denied(token, cap));
+            count += 1;
+        }
+    }
+    if count > 0 {
+        let without = VerifiedWithout {
+            missing: &missing[..count],
+            request: &ProgLoad(attr).request(),
+            decision,
+        };
+        // SAFETY: The log is that of the verifier, which calls this.
+        let mut log = unsafe { VerifierLog::new(&mut env.log) };
+        log.append(Line::new(&without).as_str());
+    }
+}
+
+/// Whether an instruction calls `bpf_probe_write_user()`, which needs `CAP_SYS_ADMIN`.
+fn calls_probe_write_user(insn: &bindings::bpf_insn) -> bool {
+    const CALL: u32 = bindings::BPF_JMP | bindings::BPF_CALL;
+    u32::from(insn.code) == CALL
+        && insn.src_reg() == 0
+        && insn.imm as u32 == bindings::bpf_func_id_BPF_FUNC_probe_write_user
+}
+
+/// Tells why `BPF_MAP_CREATE` failed with `err`, if that was for a token or the lack of one.
+///
+/// # Safety
+///
+/// `attr` must be the attributes of the command, `common` its common attributes, `attr_log` what
+/// `bpf_log_attr_create_vlog` made of them, and `decision` be where the command keeps its decision, if
+/// it came to one.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_token_tell_map_create(
+    attr: *const bindings::bpf_attr,
+    decision: *mut bindings::bpf_token_decision,
+    attr_log: *mut bindings::bpf_log_attr,
+    common: *const bindings::bpf_common_attr,
+    err: c_int,
 ) {
     // SAFETY: By the requirements of this function.
-    let (m, delegation) = unsafe { (SeqFile::from_raw(m), &*mount::from_opts(opts)) };
-    mount::show_options(m, delegation);
+    if !unsafe { (*decision).made } {
+        return;
+    }
+    // SAFETY: By the requirements of this function; there is a decision.
+    let (decision, log_buf) = unsafe { (&*made(&mut *decision), (*common).log_buf) };
+    if decision.refusal == Refusal::None || log_buf == 0 && !events::refusals_are_traced() {
+        return;
+    }
+    // SAFETY: By the requirements of this function.
+    unsafe { tell_map_create(&(*attr).__bindgen_anon_1, decision, attr_log, &*common, err) };
+}
+
+/// # Safety
+///
+/// `attr_log` must be what `bpf_log_attr_create_vlog` made of `common`.
+#[cold]
+unsafe fn tell_map_create(
+    attr: &bindings::bpf_attr__bindgen_ty_1,
+    decision: &Decision,
+    attr_log: *mut bindings::bpf_log_attr,
+    common: &bindings::bpf_common_attr,
+    err: c_int,
+) {
+    let (request, err) = (MapCreate(attr).request(), Error::from_errno(err));
+    // A log that itself made the command fail is left as it is.
+    if decision.refusal == Refusal::SecurityModule || err == decision.refusal.error() {
+        // SAFETY: By the requirements of this function.
+        let attr_log = unsafe { &mut *attr_log };
+        // What makes an open log leaves out where the caller wants it.
+        attr_log.ubuf = common.log_buf as *mut c_char;
+        attr_log.size = common.log_size;
+        attr_log.level = common.log_level;
+        // SAFETY: As above.
+        let log = unsafe { LogAttr::new(attr_log) };
+        report::log(&request, decision, Log::Closed(log));
+    }
+    report::trace(&request, decision, err);
+}
+
+/// Fires the event of a `BPF_PROG_LOAD` that failed with `err` in the verifier, if that was for a
+/// token or the lack of one.
+///
+/// # Safety
+///
+/// `attr` must be the attributes of the command, and `decision` what [`bpf_admit_prog_load`] decided.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_token_tell_prog_load(
+    attr: *const bindings::bpf_attr,
+    decision: *mut bindings::bpf_token_decision,
+    err: c_int,
+) {
+    // SAFETY: By the requirements of this function.
+    let (attr, decision) = unsafe { (&(*attr).__bindgen_anon_3, made(&mut *decision)) };
+    report::trace(&ProgLoad(attr).request(), decision, Error::from_errno(err));
+}
+
+/// Tells why a command fails with `err` before it has written to its log, if anybody reads it.
+///
+/// # Safety
+///
+/// `attr_log` must be where the caller of the command wants a log.
+#[inline(always)]
+unsafe fn tell_early(
+    command: impl Command,
+    decision: &Decision,
+    attr_log: *mut bindings::bpf_log_attr,
+    err: Error,
+) {
+    // SAFETY: By the requirements of this function.
+    let log = unsafe { LogAttr::new(&mut *attr_log) };
+    if log.is_wanted() || events::refusals_are_traced() {
+        tell_now(command, decision, log, err);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_now(command: impl Command, decision: &Decision, log: LogAttr<'_>, err: Error) {
+    report::log(&command.request(), decision, Log::Closed(log));
+    report::trace(&command.request(), decision, err);
+}
+
+/// Gives back the token of a command that has no use for it any more, or the errno.
+#[inline(always)]
+fn put(token: *mut bindings::bpf_token) -> Result {
+    let token = from_err_ptr(token)?;
+    // SAFETY: `admit` returned the token, with a reference.
+    unsafe { Token::put(token) };
+    Ok(())
+}
+
+const _: () = {
+    let offset = offset_of!(bindings::bpf_token_decision, opaque);
+    assert!(offset + size_of::<Decision>() <= size_of::<bindings::bpf_token_decision>());
+    assert!(offset % align_of::<Decision>() == 0);
+    assert!(align_of::<Decision>() <= align_of::<bindings::bpf_token_decision>());
+};
+
+/// Begins the decision of a command where the command keeps it.
+#[inline(always)]
+fn begin(kept: &mut bindings::bpf_token_decision) -> &mut Decision {
+    kept.made = true;
+    // SAFETY: There is room, and what is there now does not matter.
+    let decision = unsafe { &mut *ptr::from_mut(&mut kept.opaque).cast::<MaybeUninit<Decision>>() };
+    decision.write(Decision::NEW)
+}
+
+/// The decision of a command.
+///
+/// # Safety
+///
+/// [`begin`] must have been called for it.
+#[inline(always)]
+unsafe fn made(kept: &mut bindings::bpf_token_decision) -> &mut Decision {
+    // SAFETY: By the requirements of this function; C code does not write to it.
+    unsafe { &mut *ptr::from_mut(&mut kept.opaque).cast() }
 }

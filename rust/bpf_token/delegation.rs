@@ -4,14 +4,20 @@
 
 #![forbid(unsafe_code)]
 
-use crate::mask::{
-    AttachType,
-    Cmd,
-    MapType,
-    Mask,
-    ProgType, //
+use crate::{
+    kind::{
+        AttachType,
+        Cmd,
+        MapType,
+        ProgType, //
+    },
+    mask::Mask, //
 };
-use kernel::macros::kunit_tests;
+use core::mem::offset_of;
+use kernel::{
+    bindings,
+    macros::kunit_tests, //
+};
 
 /// The four masks of a BPF FS instance, as `struct bpf_mount_opts` and `struct bpf_token` hold them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,7 +29,29 @@ pub(crate) struct Delegation {
     pub(crate) attachs: Mask<AttachType>,
 }
 
+/// `struct bpf_mount_opts` holds the four masks one after the other.
+const _: () = {
+    let start = offset_of!(bindings::bpf_mount_opts, delegate_cmds);
+    assert!(
+        offset_of!(bindings::bpf_mount_opts, delegate_maps) - start == offset_of!(Delegation, maps)
+    );
+    assert!(
+        offset_of!(bindings::bpf_mount_opts, delegate_progs) - start
+            == offset_of!(Delegation, progs)
+    );
+    assert!(
+        offset_of!(bindings::bpf_mount_opts, delegate_attachs) - start
+            == offset_of!(Delegation, attachs)
+    );
+};
+
 impl Delegation {
+    /// Where the masks are in mount options.
+    pub(crate) fn in_opts(opts: *mut bindings::bpf_mount_opts) -> *mut Self {
+        opts.wrapping_byte_add(offset_of!(bindings::bpf_mount_opts, delegate_cmds))
+            .cast()
+    }
+
     /// Nothing at all.
     pub(crate) const NOTHING: Self = Self {
         cmds: Mask::EMPTY,

@@ -5,22 +5,18 @@
 //! C header: [`include/trace/events/bpf_token.h`](srctree/include/trace/events/bpf_token.h).
 
 use crate::{
+    decision::Given,
     delegation::Delegation,
-    refusal::{
-        Asked,
-        Line, //
-    },
-    token::Token, //
+    line::Line,
+    lsm::BpfToken, //
 };
-use core::ptr;
 #[cfg(CONFIG_TRACEPOINTS)]
 use kernel::jump_label::static_branch_unlikely;
 use kernel::{
     bindings,
     capability::Capability,
     error::Error,
-    tracepoint::declare_trace,
-    user_namespace::UserNamespace, //
+    tracepoint::declare_trace, //
 };
 
 declare_trace! {
@@ -40,18 +36,29 @@ declare_trace! {
     unsafe fn bpf_token_free(token: *const bindings::bpf_token);
 }
 
-/// A token was created.
-#[inline]
-pub(crate) fn created(token: &Token) {
-    // SAFETY: The token is valid, and has the layout of `struct bpf_token`.
-    unsafe { bpf_token_create(ptr::from_ref(token).cast()) };
+/// A command that is refused.
+pub(crate) struct Refused {
+    pub(crate) cmd: u32,
+    pub(crate) object_type: u32,
+    pub(crate) attach_type: u32,
+    /// The capability that is missing.
+    pub(crate) cap: Option<Capability>,
+    /// What the caller gets.
+    pub(crate) err: Error,
 }
 
-/// A token goes.
+/// Tells that a token was created.
 #[inline]
-pub(crate) fn freed(token: &Token) {
-    // SAFETY: The token is valid, and has the layout of `struct bpf_token`.
-    unsafe { bpf_token_free(ptr::from_ref(token).cast()) };
+pub(crate) fn created(token: &BpfToken) {
+    // SAFETY: By its type invariant, the token is valid.
+    unsafe { bpf_token_create(token.as_ptr()) };
+}
+
+/// Tells that a token is freed.
+#[inline]
+pub(crate) fn freed(token: &BpfToken) {
+    // SAFETY: By its type invariant, the token is valid.
+    unsafe { bpf_token_free(token.as_ptr()) };
 }
 
 /// Whether anybody traces refusals, so that there is a reason to put into words.
@@ -70,19 +77,14 @@ pub(crate) fn refusals_are_traced() -> bool {
     false
 }
 
-/// A command was refused.
+/// Tells that a command is refused, with the token that was given, or the caller's user namespace.
 #[cold]
-pub(crate) fn refuse(
-    asked: Asked,
-    token: Option<&Token>,
-    allowed: &Delegation,
-    err: Error,
-    cap: Option<Capability>,
-    line: &Line,
-) {
-    let userns = match token {
-        Some(token) => token.userns().inum(),
-        None => UserNamespace::current_inum(),
+pub(crate) fn refused(what: &Refused, given: &Given, reason: &Line) {
+    let (userns, allowed) = match *given {
+        Given::Nothing => (0, Delegation::NOTHING),
+        Given::Token {
+            userns, allowed, ..
+        } => (userns, allowed),
     };
     let refusal = bindings::bpf_token_refusal {
         userns,
@@ -90,12 +92,12 @@ pub(crate) fn refuse(
         maps: allowed.maps.bits(),
         progs: allowed.progs.bits(),
         attachs: allowed.attachs.bits(),
-        cmd: asked.cmd,
-        type_: asked.object_type,
-        attach_type: asked.attach_type,
-        cap: cap.map_or(-1, Capability::as_raw),
-        err: err.to_errno(),
-        reason: line.as_c_bytes().as_ptr(),
+        cmd: what.cmd,
+        type_: what.object_type,
+        attach_type: what.attach_type,
+        cap: what.cap.map_or(-1, Capability::as_raw),
+        err: what.err.to_errno(),
+        reason: reason.as_c_bytes().as_ptr(),
     };
     // SAFETY: `refusal` and the line in it are valid for the call.
     unsafe { bpf_token_refuse(&refusal) };

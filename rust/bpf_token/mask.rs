@@ -4,33 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::names::Names;
+use crate::kind::Kind;
 use core::{
     fmt,
     marker::PhantomData, //
 };
 use kernel::macros::kunit_tests;
-
-/// What a [`Mask`] is a set of.
-pub(crate) trait Kind {
-    /// The mount option that sets it.
-    const OPTION: &'static str;
-    /// What one enumerator is, in words.
-    const NOUN: &'static str;
-    /// What C writes before the names of its enumerators.
-    const PREFIX: &'static str;
-    /// The names of its enumerators.
-    const NAMES: &'static Names;
-}
-
-/// `enum bpf_cmd`.
-pub(crate) enum Cmd {}
-/// `enum bpf_map_type`.
-pub(crate) enum MapType {}
-/// `enum bpf_prog_type`.
-pub(crate) enum ProgType {}
-/// `enum bpf_attach_type`.
-pub(crate) enum AttachType {}
 
 /// A set of enumerators of one kind, one bit each.
 ///
@@ -179,6 +158,12 @@ impl<K: Kind> fmt::Display for Mask<K> {
 #[kunit_tests(bpf_token_mask)]
 mod tests {
     use super::*;
+    use crate::kind::{
+        AttachType,
+        Cmd,
+        MapType,
+        ProgType, //
+    };
 
     /// Whether the full set of `K` permits each enumerator and nothing else.
     fn permits_what_there_is<K: Kind>() -> bool {

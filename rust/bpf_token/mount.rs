@@ -4,16 +4,14 @@
 
 use crate::{
     delegation::Delegation,
+    kind::Kind,
     mask::{
-        Kind,
         Mask,
         Part, //
     },
 };
-use core::mem::offset_of;
 use kernel::{
     bindings,
-    bpf::bpffs::BpfFs,
     capability::{
         self,
         Capability, //
@@ -22,35 +20,6 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile, //
 };
-
-/// `struct bpf_mount_opts` holds the four masks one after the other, as [`Delegation`] does.
-const _: () = {
-    let start = offset_of!(bindings::bpf_mount_opts, delegate_cmds);
-    assert!(
-        offset_of!(bindings::bpf_mount_opts, delegate_maps) - start == offset_of!(Delegation, maps)
-    );
-    assert!(
-        offset_of!(bindings::bpf_mount_opts, delegate_progs) - start
-            == offset_of!(Delegation, progs)
-    );
-    assert!(
-        offset_of!(bindings::bpf_mount_opts, delegate_attachs) - start
-            == offset_of!(Delegation, attachs)
-    );
-};
-
-/// What an instance of the BPF file system delegates.
-pub(crate) fn delegation(bpffs: &BpfFs) -> &Delegation {
-    // SAFETY: The mount options live as long as their super block, and the masks in them do not
-    // change.
-    unsafe { &*from_opts(bpffs.mount_opts().cast_mut()) }
-}
-
-/// Where the masks are in mount options.
-pub(crate) fn from_opts(opts: *mut bindings::bpf_mount_opts) -> *mut Delegation {
-    opts.wrapping_byte_add(offset_of!(bindings::bpf_mount_opts, delegate_cmds))
-        .cast()
-}
 
 /// Adds to `delegation` what `value` gives to the option that `which` numbers, in the order of the
 /// fields.
@@ -115,4 +84,50 @@ fn show<K: Kind>(m: &SeqFile, mask: Mask<K>) {
         }
         before = b":";
     }
+}
+
+/// Takes one delegation option of a BPF FS: `which` is 0 for `delegate_cmds`, 1 for
+/// `delegate_maps`, 2 for `delegate_progs`, 3 for `delegate_attachs`.
+///
+/// Returns 0, `EINVAL`, `ERANGE` or `EPERM`, with the reason in the log of `fc`.
+///
+/// # Safety
+///
+/// `fc` must be a context of the BPF file system that is being configured, and `param` a parameter
+/// of it whose value is a string.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_delegation_parse(
+    fc: *mut bindings::fs_context,
+    which: u32,
+    param: *const bindings::fs_parameter,
+) -> c_int {
+    // SAFETY: By the requirements of this function; `s_fs_info` of such a context is its
+    // `struct bpf_mount_opts`, which nobody else uses while it is being configured.
+    let (fc, delegation, value) = unsafe {
+        let opts = Delegation::in_opts((*fc).s_fs_info.cast());
+        (
+            FsContext::from_ptr(fc),
+            &mut *opts,
+            core::slice::from_raw_parts((*param).__bindgen_anon_1.string.cast(), (*param).size),
+        )
+    };
+    match parse_option(fc, delegation, which, value) {
+        Ok(()) => 0,
+        Err(err) => err.to_errno(),
+    }
+}
+
+/// Shows the delegation options of a BPF FS in `/proc/mounts` and its like.
+///
+/// # Safety
+///
+/// `m` must be valid and used by this thread only, and `opts` be the options of a BPF FS.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_delegation_show(
+    m: *mut bindings::seq_file,
+    opts: *mut bindings::bpf_mount_opts,
+) {
+    // SAFETY: By the requirements of this function.
+    let (m, delegation) = unsafe { (SeqFile::from_raw(m), &*Delegation::in_opts(opts)) };
+    show_options(m, delegation);
 }

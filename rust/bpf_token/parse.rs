@@ -4,9 +4,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::mask::{
-    Kind,
-    Mask, //
+use crate::{
+    kind::Kind,
+    mask::Mask, //
 };
 use core::fmt;
 use kernel::{
@@ -192,7 +192,7 @@ fn distance(a: &[u8], b: &[u8]) -> Option<usize> {
 #[kunit_tests(bpf_token_parse)]
 mod tests {
     use super::*;
-    use crate::mask::{
+    use crate::kind::{
         AttachType,
         Cmd,
         MapType,

@@ -1,150 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a command was refused for what its token does not give, or for want of a token.
+//! Decisions in words.
 //!
 //! What a reason tells is what the caller could find out by itself: about its own token, its own
 //! user namespace, and its own request.
 
 #![forbid(unsafe_code)]
 
-use crate::mask::{
-    AttachType,
-    Cmd,
-    Kind,
-    MapType,
-    Mask,
-    ProgType, //
+use crate::{
+    decision::{
+        Decision,
+        Denied,
+        Given,
+        Purpose,
+        Refusal,
+        Unused, //
+    },
+    kind::{
+        AttachType,
+        Cmd,
+        Kind,
+        MapType,
+        ProgType, //
+    },
+    mask::Mask,
+    request::Request, //
 };
-use core::fmt;
+use core::{
+    fmt,
+    marker::PhantomData, //
+};
 use kernel::{
+    bindings,
     capability::Capability,
-    error::{
-        code::*,
-        Error, //
-    },
+    macros::kunit_tests, //
 };
 
-/// Why a command was refused.
-pub(crate) enum Reason {
-    /// The descriptor is not open, or was opened with `O_PATH`.
-    NotOpen { fd: u32 },
-    /// The descriptor is something else.
-    NotAToken { fd: u32 },
-    /// A privilege is missing.
-    Unprivileged {
-        cap: Capability,
-        purpose: Purpose,
-        lack: Lack,
-    },
-    /// A program has no instruction, or more than any program may have.
-    InstructionCount(u32),
-    /// A token was not created.
-    NotCreated(NotCreated),
+/// Why a request is refused.
+pub(crate) struct Reason<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) decision: &'a Decision,
 }
 
-/// What a privilege was needed for.
-#[derive(Clone, Copy)]
-pub(crate) enum Purpose {
-    Command(u32),
-    /// A command that makes something, while `kernel.unprivileged_bpf_disabled` is set.
-    UnprivilegedBpfDisabled(u32),
-    MapType(u32),
-    /// Maps whose values have fields that the kernel manages, such as a lock or a timer.
-    MapFields,
-    ProgType(u32),
-    /// To attach a `cgroup_skb` program, which anybody may load.
-    Attach(u32),
-    AnyAlignment,
-    /// More instructions than an unprivileged program may have.
-    Instructions(u32),
+/// What the verifier did without.
+pub(crate) struct VerifiedWithout<'a> {
+    /// Each capability that was missing, and who denied it.
+    pub(crate) missing: &'a [(Capability, Denied)],
+    pub(crate) request: &'a Request,
+    pub(crate) decision: &'a Decision,
 }
 
-/// Where the privilege was looked for, and why there.
-#[derive(Clone, Copy)]
-pub(crate) enum Lack {
-    /// In the token's user namespace; the caller does not have it there.
-    InTokenNamespace,
-    /// The caller has it there, and a security module said no.
-    SecurityModule,
-    /// In the initial user namespace, for want of a token that could be used.
-    WithoutToken(Unused),
-}
-
-/// Why no token was used.
-#[derive(Clone, Copy)]
-pub(crate) enum Unused {
-    NotGiven,
-    Cmd(u32, Mask<Cmd>),
-    CmdSecurityModule(u32),
-    MapType(u32, Mask<MapType>),
-    ProgType(u32, Mask<ProgType>),
-    AttachType(u32, Mask<AttachType>),
-}
-
-/// The step at which the creation of a token failed.
-pub(crate) enum NotCreated {
-    NotOpen { fd: u32 },
-    NotARoot,
-    NotABpfFs,
-    NoAccess(Error),
-    OtherNamespace,
-    Unprivileged,
-    InitialNamespace,
-    NothingDelegated,
-    NoInode(Error),
-    NoDescriptor(Error),
-    NoFile(Error),
-    NoToken(Error),
-}
-
-impl Reason {
-    /// What is wrong with a descriptor that gave `err` in place of a token.
-    pub(crate) fn of_descriptor(fd: u32, err: Error) -> Self {
-        if err == EBADF {
-            Reason::NotOpen { fd }
-        } else {
-            Reason::NotAToken { fd }
-        }
-    }
-
-    /// The capability that was missing.
-    pub(crate) fn capability(&self) -> Option<Capability> {
-        match self {
-            Reason::Unprivileged { cap, .. } => Some(*cap),
-            Reason::NotCreated(NotCreated::Unprivileged) => Some(Capability::BPF),
-            _ => None,
-        }
-    }
-}
-
-impl NotCreated {
-    /// The errno, which is that of the C implementation.
-    pub(crate) fn error(&self) -> Error {
-        match self {
-            Self::NotOpen { .. } => EBADF,
-            Self::NotARoot | Self::NotABpfFs => EINVAL,
-            Self::OtherNamespace | Self::Unprivileged => EPERM,
-            Self::InitialNamespace => EOPNOTSUPP,
-            Self::NothingDelegated => ENOENT,
-            Self::NoAccess(err)
-            | Self::NoInode(err)
-            | Self::NoDescriptor(err)
-            | Self::NoFile(err)
-            | Self::NoToken(err) => *err,
-        }
-    }
-}
+/// Why the initial user namespace was asked, and not that of a token.
+struct WhyInitial<'a>(&'a Request, &'a Decision);
 
 /// The name of an enumerator, or its number if it has none.
-struct Named<K>(u32, core::marker::PhantomData<K>);
+struct Named<K>(u32, PhantomData<K>);
 
 fn named<K: Kind>(value: u32) -> Named<K> {
-    Named(value, core::marker::PhantomData)
+    Named(value, PhantomData)
 }
 
 impl<K: Kind> fmt::Display for Named<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match K::NAMES.as_slice().get(self.0 as usize) {
+        match K::NAMES.name_of(self.0) {
             Some(name) => f.write_str(name),
             None => write!(f, "{}", self.0),
         }
@@ -166,60 +84,78 @@ impl fmt::Display for CapName {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::NotOpen { fd } => write!(f, "descriptor {} is not open", *fd as i32),
-            Reason::NotAToken { fd } => write!(f, "descriptor {} is not a BPF token", *fd as i32),
-            Reason::Unprivileged { cap, purpose, lack } => {
-                let cap = CapName(*cap);
-                match lack {
-                    Lack::InTokenNamespace => {
-                        write!(
-                            f,
-                            "{purpose} needs {cap} in the user namespace that owns the token"
-                        )
-                    }
-                    Lack::SecurityModule => write!(
-                        f,
-                        "{purpose} needs {cap}, which a security module refused to the token"
-                    ),
-                    Lack::WithoutToken(unused) => write!(
-                        f,
-                        "{purpose} needs {cap} in the initial user namespace, because {unused}"
-                    ),
+        let &Self { request, decision } = self;
+        match decision.refusal {
+            Refusal::None => f.write_str("not refused"),
+            Refusal::NotOpen(fd) => write!(f, "descriptor {} is not open", fd as i32),
+            Refusal::NotAToken(fd) => write!(f, "descriptor {} is not a BPF token", fd as i32),
+            Refusal::Privilege {
+                cap,
+                purpose,
+                denied,
+            } => {
+                write_purpose(f, purpose, request)?;
+                write!(f, " needs {}", CapName(cap))?;
+                write_denied(f, denied, request, decision)
+            }
+            Refusal::InstructionCount => {
+                write!(f, "a program cannot have {} instructions", request.insn_cnt)
+            }
+            Refusal::SecurityModule => write!(
+                f,
+                "a security module refused the {}",
+                if request.cmd == bindings::bpf_cmd_BPF_MAP_CREATE {
+                    "map"
+                } else {
+                    "program"
                 }
-            }
-            Reason::InstructionCount(count) => {
-                write!(f, "a program cannot have {count} instructions")
-            }
-            Reason::NotCreated(step) => write!(f, "no token: {step}"),
+            ),
         }
     }
 }
 
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Command(cmd) => write!(f, "the command {}", named::<Cmd>(cmd)),
-            Self::UnprivilegedBpfDisabled(cmd) => {
-                let cmd = named::<Cmd>(cmd);
-                write!(
-                    f,
-                    "with kernel.unprivileged_bpf_disabled, the command {cmd}"
-                )
-            }
-            Self::MapType(value) => write!(f, "map type {}", named::<MapType>(value)),
-            Self::MapFields => f.write_str("a map value with fields of the kernel"),
-            Self::ProgType(value) => write!(f, "program type {}", named::<ProgType>(value)),
-            Self::Attach(value) => write!(f, "to attach program type {}", named::<ProgType>(value)),
-            Self::AnyAlignment => f.write_str("BPF_F_ANY_ALIGNMENT"),
-            Self::Instructions(count) => write!(f, "a program of {count} instructions"),
-        }
+fn write_purpose(f: &mut fmt::Formatter<'_>, purpose: Purpose, request: &Request) -> fmt::Result {
+    let cmd = named::<Cmd>(request.cmd);
+    match purpose {
+        Purpose::Command => write!(f, "the command {cmd}"),
+        Purpose::UnprivilegedBpfDisabled => write!(
+            f,
+            "with kernel.unprivileged_bpf_disabled, the command {cmd}"
+        ),
+        Purpose::MapType => write!(f, "map type {}", named::<MapType>(request.object_type)),
+        Purpose::MapFields => f.write_str("a map value with fields of the kernel"),
+        Purpose::ProgType => write!(f, "program type {}", named::<ProgType>(request.object_type)),
+        Purpose::Attach => write!(
+            f,
+            "to attach program type {}",
+            named::<ProgType>(request.object_type)
+        ),
+        Purpose::AnyAlignment => f.write_str("BPF_F_ANY_ALIGNMENT"),
+        Purpose::Instructions => write!(f, "a program of {} instructions", request.insn_cnt),
     }
 }
 
-impl fmt::Display for Unused {
+/// Says where a capability that was just named is missing.
+fn write_denied(
+    f: &mut fmt::Formatter<'_>,
+    denied: Denied,
+    request: &Request,
+    decision: &Decision,
+) -> fmt::Result {
+    match denied {
+        Denied::InTokenNamespace => f.write_str(" in the user namespace that owns the token"),
+        Denied::BySecurityModule => f.write_str(", which a security module refused to the token"),
+        Denied::InInitialNamespace => write!(
+            f,
+            " in the initial user namespace, because {}",
+            WhyInitial(request, decision)
+        ),
+    }
+}
+
+impl fmt::Display for WhyInitial<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn missing<K: Kind>(f: &mut fmt::Formatter<'_>, value: u32, mask: Mask<K>) -> fmt::Result {
             let (noun, name, option) = (K::NOUN, named::<K>(value), K::OPTION);
@@ -228,49 +164,176 @@ impl fmt::Display for Unused {
                 "the token does not delegate {noun} {name} ({option}={mask})"
             )
         }
-        match *self {
-            Self::NotGiven => f.write_str("no token was given"),
-            Self::Cmd(cmd, mask) => missing(f, cmd, mask),
-            Self::CmdSecurityModule(cmd) => {
-                write!(
-                    f,
-                    "a security module refused the command {} to the token",
-                    named::<Cmd>(cmd)
-                )
-            }
-            Self::MapType(value, mask) => missing(f, value, mask),
-            Self::ProgType(value, mask) => missing(f, value, mask),
-            Self::AttachType(value, mask) => missing(f, value, mask),
+        let &Self(request, decision) = self;
+        let Given::Token {
+            unused, allowed, ..
+        } = &decision.given
+        else {
+            return f.write_str("no token was given");
+        };
+        match unused {
+            Unused::None => f.write_str("the token is used"),
+            Unused::Cmd => missing(f, request.cmd, allowed.cmds),
+            Unused::MapType => missing::<MapType>(f, request.object_type, allowed.maps),
+            Unused::ProgType => missing::<ProgType>(f, request.object_type, allowed.progs),
+            Unused::AttachType => missing::<AttachType>(f, request.attach_type, allowed.attachs),
+            Unused::SecurityModule => write!(
+                f,
+                "a security module refused the command {} to the token",
+                named::<Cmd>(request.cmd)
+            ),
         }
     }
 }
 
-impl fmt::Display for NotCreated {
+impl fmt::Display for VerifiedWithout<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotOpen { fd } => write!(
-                f,
-                "descriptor {} is not open, or was opened with O_PATH",
-                *fd as i32
-            ),
-            Self::NotARoot => f.write_str("the descriptor is not the root of a file system"),
-            Self::NotABpfFs => f.write_str("the descriptor is not that of a BPF file system"),
-            Self::NoAccess(_) => f.write_str("no permission to access the BPF file system"),
-            Self::OtherNamespace => {
-                f.write_str("the BPF file system belongs to another user namespace")
+        f.write_str("the program was verified without ")?;
+        // Capabilities that are missing for one cause are named together.
+        for (i, &(cap, denied)) in self.missing.iter().enumerate() {
+            write!(f, "{}", CapName(cap))?;
+            match self.missing.get(i + 1) {
+                Some(&(_, next)) if next == denied => f.write_str(" and ")?,
+                next => {
+                    write_denied(f, denied, self.request, self.decision)?;
+                    if next.is_some() {
+                        f.write_str(", and without ")?;
+                    }
+                }
             }
-            Self::Unprivileged => f.write_str("this needs CAP_BPF in the user namespace"),
-            Self::InitialNamespace => f.write_str(
-                "the initial user namespace has none: there, CAP_BPF does what a token does",
-            ),
-            Self::NothingDelegated => {
-                f.write_str("the BPF file system was mounted without any delegate_ option")
-            }
-            Self::NoInode(_) => f.write_str("no memory for its inode"),
-            Self::NoDescriptor(_) => f.write_str("no descriptor is left (RLIMIT_NOFILE)"),
-            Self::NoFile(_) => f.write_str("no file could be had (fs.file-max, or memory)"),
-            Self::NoToken(ENOMEM) => f.write_str("no memory for it"),
-            Self::NoToken(_) => f.write_str("a security module refused it"),
         }
+        Ok(())
+    }
+}
+
+#[kunit_tests(bpf_token_reason)]
+mod tests {
+    use super::*;
+    use crate::{
+        delegation::Delegation,
+        line::Line, //
+    };
+
+    const HASH: u32 = bindings::bpf_map_type_BPF_MAP_TYPE_HASH;
+
+    fn map() -> Request {
+        Request {
+            object_type: HASH,
+            ..Request::of(bindings::bpf_cmd_BPF_MAP_CREATE)
+        }
+    }
+
+    fn privilege(purpose: Purpose, denied: Denied) -> Decision {
+        let refusal = Refusal::Privilege {
+            cap: Capability::BPF,
+            purpose,
+            denied,
+        };
+        Decision {
+            refusal,
+            ..Decision::NEW
+        }
+    }
+
+    /// Whether `decision` about `request` reads like this.
+    fn reads(request: Request, decision: Decision, text: &str) -> bool {
+        let reason = Reason {
+            request: &request,
+            decision: &decision,
+        };
+        Line::new(&reason).as_str() == text
+    }
+
+    #[test]
+    fn where_a_capability_is_missing() {
+        let mut decision = privilege(Purpose::MapType, Denied::InTokenNamespace);
+        assert!(reads(
+            map(),
+            decision,
+            "map type hash needs CAP_BPF in the user namespace that owns the token"
+        ));
+        decision = privilege(Purpose::MapType, Denied::BySecurityModule);
+        assert!(reads(
+            map(),
+            decision,
+            "map type hash needs CAP_BPF, which a security module refused to the token"
+        ));
+        decision = privilege(Purpose::MapType, Denied::InInitialNamespace);
+        assert!(reads(
+            map(),
+            decision,
+            "map type hash needs CAP_BPF in the initial user namespace, because no token was given"
+        ));
+    }
+
+    #[test]
+    fn why_a_token_was_put_aside() {
+        let mut decision = privilege(Purpose::MapFields, Denied::InInitialNamespace);
+        let given = |unused| Given::Token {
+            unused,
+            userns: 1,
+            allowed: Delegation {
+                maps: Mask::from_bits(1 << 2),
+                ..Delegation::NOTHING
+            },
+        };
+        decision.given = given(Unused::MapType);
+        assert!(reads(
+            map(),
+            decision,
+            "a map value with fields of the kernel needs CAP_BPF in the initial user namespace, \
+             because the token does not delegate map type hash (delegate_maps=array)"
+        ));
+        decision.given = given(Unused::SecurityModule);
+        assert!(reads(
+            map(),
+            decision,
+            "a map value with fields of the kernel needs CAP_BPF in the initial user namespace, \
+             because a security module refused the command map_create to the token"
+        ));
+    }
+
+    #[test]
+    fn what_the_verifier_did_without() {
+        let (request, decision) = (map(), Decision::NEW);
+        let reads = |missing: &[(Capability, Denied)], text| {
+            let without = VerifiedWithout {
+                missing,
+                request: &request,
+                decision: &decision,
+            };
+            Line::new(&without).as_str() == text
+        };
+        let (bpf, perfmon) = (Capability::BPF, Capability::PERFMON);
+        assert!(reads(
+            &[
+                (bpf, Denied::InTokenNamespace),
+                (perfmon, Denied::InTokenNamespace)
+            ],
+            "the program was verified without CAP_BPF and CAP_PERFMON in the user namespace that \
+             owns the token"
+        ));
+        assert!(reads(
+            &[
+                (bpf, Denied::InTokenNamespace),
+                (perfmon, Denied::BySecurityModule)
+            ],
+            "the program was verified without CAP_BPF in the user namespace that owns the token, \
+             and without CAP_PERFMON, which a security module refused to the token"
+        ));
+    }
+
+    #[test]
+    fn numbers_without_a_name_are_shown() {
+        let decision = privilege(Purpose::MapType, Denied::InTokenNamespace);
+        let request = Request {
+            object_type: u32::MAX,
+            ..map()
+        };
+        assert!(reads(
+            request,
+            decision,
+            "map type 4294967295 needs CAP_BPF in the user namespace that owns the token"
+        ));
     }
 }

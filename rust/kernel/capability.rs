@@ -14,7 +14,22 @@ use crate::{
 };
 
 /// One capability, as `CAP_*` numbers it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+///
+/// # Invariants
+///
+/// The number is that of a capability of this kernel: `cap_valid()` of C.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::capability::Capability;
+///
+/// // The numbers are those of `include/uapi/linux/capability.h`.
+/// assert_eq!(Capability::SYS_ADMIN.as_raw(), 21);
+/// assert_ne!(Capability::BPF, Capability::PERFMON);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Capability(c_int);
 
 impl Capability {
@@ -27,9 +42,14 @@ impl Capability {
     /// `CAP_BPF`: privileged BPF operations.
     pub const BPF: Self = Self(bindings::CAP_BPF as c_int);
 
-    /// Takes a number that C code passed on as it is.
+    /// Takes a number that C code passed on.
+    ///
+    /// # Safety
+    ///
+    /// `cap` must be the number of a capability: C's `ns_capable()` ends the kernel for any other.
     #[inline]
-    pub const fn from_raw(cap: c_int) -> Self {
+    pub const unsafe fn from_raw(cap: c_int) -> Self {
+        // INVARIANT: The caller vouches for it.
         Self(cap)
     }
 

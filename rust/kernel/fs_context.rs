@@ -34,10 +34,11 @@ impl FsContext {
         unsafe { &*ptr.cast() }
     }
 
-    /// Logs why an option is refused, as C's `errorfc()` does.
+    /// Logs why an option is refused, as C's `errorfc()` does, for the reader of the `fsopen`
+    /// descriptor, with the name of the file system before it.
     ///
-    /// The reader of the `fsopen` descriptor gets the message, with the name of the file system
-    /// before it; for `mount(2)`, which has no such descriptor, it goes to the kernel's log.
+    /// Unlike C's, this leaves out what nobody reads: with `mount(2)`, which has no such descriptor,
+    /// `errorfc()` writes to the kernel's log, which is not for an unprivileged caller to fill.
     #[cold]
     pub fn error(&self, message: fmt::Arguments<'_>) {
         let log = &raw const message;
@@ -45,6 +46,9 @@ impl FsContext {
         // pointer to `Arguments`, which `message` is for the length of the call.
         unsafe {
             let plog = &(*self.0.get()).log;
+            if plog.log.is_null() {
+                return;
+            }
             bindings::logfc(
                 plog.log,
                 plog.prefix,

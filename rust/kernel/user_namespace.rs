@@ -19,6 +19,16 @@ use core::ptr::{
 
 /// Wraps the kernel's `struct user_namespace`. Thread safe.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{sync::aref::ARef, user_namespace::UserNamespace};
+///
+/// let init: ARef<UserNamespace> = UserNamespace::init().into();
+/// assert!(init.is_init());
+/// assert_ne!(init.inum(), 0);
+/// ```
+///
 /// # Invariants
 ///
 /// Instances of this type are always reference-counted: a call to `get_user_ns` keeps the namespace
@@ -78,13 +88,6 @@ impl UserNamespace {
         unsafe { (*self.as_ptr()).ns.inum }
     }
 
-    /// The number of the current task's user namespace.
-    #[inline]
-    pub fn current_inum() -> u32 {
-        // SAFETY: The current task keeps its user namespace alive for the length of this call.
-        unsafe { Self::from_ptr(bindings::current_user_ns()) }.inum()
-    }
-
     /// Returns whether the current task has `cap` with regard to this user namespace.
     ///
     /// As C's `ns_capable()`, this marks the task as having used its privilege, and is audited.
@@ -92,6 +95,13 @@ impl UserNamespace {
     pub fn capable(&self, cap: Capability) -> bool {
         // SAFETY: By the type invariant, the namespace is alive.
         unsafe { bindings::ns_capable(self.as_ptr(), cap.as_raw()) }
+    }
+
+    /// As [`Self::capable`], without a mark on the task and without audit: to tell, not to permit.
+    #[inline]
+    pub fn capable_noaudit(&self, cap: Capability) -> bool {
+        // SAFETY: By the type invariant, the namespace is alive.
+        unsafe { bindings::ns_capable_noaudit(self.as_ptr(), cap.as_raw()) }
     }
 }
 

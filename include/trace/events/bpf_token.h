@@ -11,6 +11,7 @@
 
 #include <linux/bpf.h>
 #include <linux/bpf_token.h>
+#include <linux/cred.h>
 #include <linux/tracepoint.h>
 #include <linux/user_namespace.h>
 
@@ -76,7 +77,7 @@ TRACE_EVENT(bpf_token_refuse,
 	),
 
 	TP_fast_assign(
-		__entry->userns = refusal->userns;
+		__entry->userns = refusal->userns ?: current_user_ns()->ns.inum;
 		__entry->cmds = refusal->cmds;
 		__entry->maps = refusal->maps;
 		__entry->progs = refusal->progs;

@@ -27,12 +27,15 @@ pub unsafe fn current_umask() -> u32 {
     unsafe { bindings::current_umask() as u32 }
 }
 
-/// An inode that was just made and that nobody else can reach yet.
+/// An inode that was just made and that no dentry and no file leads to yet.
+///
+/// It is in `s_inodes` of its super block: who walks that list may take a reference for a while, and
+/// does not change the inode.
 ///
 /// # Invariants
 ///
-/// `inode` is valid, `self` owns one reference to it, and there is no other. Its super block stays
-/// active for `'a`.
+/// `inode` is valid, `self` owns one reference to it, and neither a dentry nor a file leads to it.
+/// Its super block stays active for `'a`.
 pub struct NewInode<'a> {
     inode: NonNull<bindings::inode>,
     super_block: PhantomData<&'a SuperBlock>,
@@ -43,8 +46,8 @@ impl NewInode<'_> {
     ///
     /// # Safety
     ///
-    /// `inode` must be valid and new, its super block stay active for the lifetime of the result, and
-    /// the caller gives up its only reference.
+    /// `inode` must be valid, no dentry and no file lead to it, and its super block stay active for
+    /// the lifetime of the result. The caller gives up one reference.
     #[inline]
     pub unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Self {
         // INVARIANT: The caller vouches for it.
@@ -67,10 +70,10 @@ impl NewInode<'_> {
         self.inode.as_ptr()
     }
 
-    /// Makes the inode one without a name: it goes with its last reference.
+    /// Makes the inode one without a name: it is freed with its last reference.
     #[inline]
     pub fn clear_nlink(&mut self) {
-        // SAFETY: By the type invariant, the inode is valid and nobody else can reach it.
+        // SAFETY: By the type invariant, the inode is valid, and nobody else changes its link count.
         unsafe { bindings::clear_nlink(self.as_ptr()) };
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bindings,
     error::{
-        Error,
+        to_result,
         Result, //
     },
     ffi::c_int,
@@ -39,31 +39,25 @@ impl Path {
         self.0.get()
     }
 
-    /// The mount.
+    /// The mount, and the dentry on it.
     #[inline]
-    pub(super) fn mnt(&self) -> *mut bindings::vfsmount {
+    pub(super) fn get(&self) -> bindings::path {
         // SAFETY: By the type invariant, the path is valid, and nobody writes to it.
-        unsafe { (*self.as_ptr()).mnt }
-    }
-
-    #[inline]
-    fn dentry(&self) -> *mut bindings::dentry {
-        // SAFETY: By the type invariant, the path is valid, and nobody writes to it.
-        unsafe { (*self.as_ptr()).dentry }
+        unsafe { *self.as_ptr() }
     }
 
     /// The super block of the file system that the path leads to.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock {
         // SAFETY: By the type invariant, the mount is referenced, which keeps the super block of the
-        // dentry active; `d_sb` never changes.
-        unsafe { SuperBlock::from_ptr((*self.dentry()).d_sb) }
+        // dentry active; `d_sb` never changes. The type is transparent.
+        unsafe { &*(*self.get().dentry).d_sb.cast() }
     }
 
     /// Whether the path leads to the root directory of its file system.
     #[inline]
     pub fn is_root(&self) -> bool {
-        ptr::eq(self.dentry(), self.super_block().root())
+        ptr::eq(self.get().dentry, self.super_block().root())
     }
 
     /// Checks that the current task may access what the path leads to.
@@ -72,12 +66,7 @@ impl Path {
     #[inline]
     pub fn permission(&self, mask: c_int) -> Result {
         // SAFETY: By the type invariant, the path is valid.
-        let err = unsafe { bindings::path_permission(self.as_ptr(), mask) };
-        // Not `to_result`, which is a call.
-        if err < 0 {
-            return Err(Error::from_errno(err));
-        }
-        Ok(())
+        to_result(unsafe { bindings::path_permission(self.as_ptr(), mask) })
     }
 }
 

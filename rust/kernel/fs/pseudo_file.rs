@@ -16,14 +16,12 @@ use super::{
 use crate::{
     bindings,
     error::{
-        code::EXDEV,
         from_err_ptr,
-        Result, //
+        VTABLE_DEFAULT_ERROR, //
     },
-    ffi::{
-        c_int,
-        CStr, //
-    },
+    ffi::c_int,
+    module::this_module,
+    prelude::*,
     seq_file::SeqFile,
     str::CStrExt as _,
     sync::aref::ARef,
@@ -38,6 +36,7 @@ use core::{
 };
 
 /// What a kind of pseudo file can do. What is not here is left to the VFS.
+#[vtable]
 pub trait PseudoFileOperations: Sized {
     /// The object that each file of this kind owns, in its `private_data`.
     type Data: ForeignOwnable + Send + Sync;
@@ -49,7 +48,9 @@ pub trait PseudoFileOperations: Sized {
     }
 
     /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`.
-    fn show_fdinfo(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, m: &SeqFile);
+    fn show_fdinfo(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>, _m: &SeqFile) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// Wraps the kernel's `struct file_operations` for files of one kind.
@@ -79,8 +80,13 @@ impl<T: PseudoFileOperations> FileOperations<T> {
     pub const unsafe fn new() -> Self {
         Self(
             bindings::file_operations {
+                owner: this_module::<T::OwnerModule>().as_ptr(),
                 release: Some(Self::release),
-                show_fdinfo: Some(Self::show_fdinfo),
+                show_fdinfo: if T::HAS_SHOW_FDINFO {
+                    Some(Self::show_fdinfo)
+                } else {
+                    None
+                },
                 ..pin_init::zeroed()
             },
             PhantomData,
@@ -145,7 +151,7 @@ impl<T: PseudoFileOperations> PseudoFile<T> {
         let file = from_err_ptr(unsafe {
             bindings::alloc_file_pseudo(
                 inode.as_ptr(),
-                path.mnt(),
+                path.get().mnt,
                 name.as_char_ptr(),
                 flags as c_int,
                 operations.as_ptr(),

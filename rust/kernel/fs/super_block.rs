@@ -19,17 +19,6 @@ use crate::{
 pub struct SuperBlock(Opaque<bindings::super_block>);
 
 impl SuperBlock {
-    /// Creates a reference to a [`SuperBlock`] from a valid pointer.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` must point at a super block that stays active for `'a`.
-    #[inline]
-    pub unsafe fn from_ptr<'a>(ptr: *const bindings::super_block) -> &'a Self {
-        // SAFETY: The caller vouches for the pointer; the type is transparent.
-        unsafe { &*ptr.cast() }
-    }
-
     /// Returns a raw pointer to the C struct.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::super_block {

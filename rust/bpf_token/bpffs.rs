@@ -4,7 +4,15 @@
 //!
 //! C source: [`kernel/bpf/inode.c`](srctree/kernel/bpf/inode.c).
 
-use crate::{
+use crate::delegation::Delegation;
+use core::{
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
     bindings,
     error::{
         from_err_ptr,
@@ -15,13 +23,6 @@ use crate::{
         SuperBlock, //
     },
 };
-use core::{
-    ops::Deref,
-    ptr::{
-        self,
-        NonNull, //
-    },
-};
 
 /// The super block of an instance of the BPF file system.
 ///
@@ -30,12 +31,12 @@ use core::{
 /// `s_op` is `bpf_super_ops`, and so `s_fs_info` points at a `struct bpf_mount_opts` that does not
 /// change after the instance was made, but for its `xa_cache`.
 #[repr(transparent)]
-pub struct BpfFs(SuperBlock);
+pub(crate) struct BpfFs(SuperBlock);
 
 impl BpfFs {
     /// Returns `sb` as what it is, if it is a BPF file system.
     #[inline]
-    pub fn from_super_block(sb: &SuperBlock) -> Option<&Self> {
+    pub(crate) fn from_super_block(sb: &SuperBlock) -> Option<&Self> {
         // SAFETY: The super block is valid, and its operations do not change.
         let s_op = unsafe { (*sb.as_ptr()).s_op };
         if !ptr::eq(s_op, &raw const bindings::bpf_super_ops) {
@@ -45,11 +46,12 @@ impl BpfFs {
         Some(unsafe { &*ptr::from_ref(sb).cast() })
     }
 
-    /// The mount options of this instance.
+    /// What this instance delegates.
     #[inline]
-    pub fn mount_opts(&self) -> *const bindings::bpf_mount_opts {
-        // SAFETY: The super block is valid; `s_fs_info` is set before it can be found.
-        unsafe { (*self.as_ptr()).s_fs_info.cast() }
+    pub(crate) fn delegation(&self) -> &Delegation {
+        // SAFETY: By the type invariant; the mount options live as long as their super block, and the
+        // masks in them do not change.
+        unsafe { &*Delegation::in_opts((*self.as_ptr()).s_fs_info.cast()) }
     }
 
     /// Makes an inode without a name on this instance, owned by the current task.
@@ -57,7 +59,7 @@ impl BpfFs {
     /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with `EINVAL`
     /// for a type that a BPF file system does not have.
     #[inline]
-    pub fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
+    pub(crate) fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
         // SAFETY: The super block is valid; there is no directory to inherit from.
         let inode = unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) };
         let inode = from_err_ptr(inode)?;

@@ -4,11 +4,11 @@
 //!
 //! C header: [`include/linux/security.h`](srctree/include/linux/security.h).
 
-use crate::{
+use kernel::{
     bindings,
     capability::Capability,
     error::{
-        Error,
+        to_result,
         Result, //
     },
     fs::Path,
@@ -21,18 +21,13 @@ use crate::{
 ///
 /// The token is valid, and its security blob, if the modules want one, is allocated.
 #[repr(transparent)]
-pub struct BpfToken(Opaque<bindings::bpf_token>);
+pub(crate) struct BpfToken(Opaque<bindings::bpf_token>);
 
 impl BpfToken {
-    /// Creates a reference to a [`BpfToken`] from a valid pointer.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` must point at a token that [`token_create`] accepted, and that stays valid for `'a`.
+    /// Returns a raw pointer to the C struct.
     #[inline]
-    pub unsafe fn from_ptr<'a>(ptr: *const bindings::bpf_token) -> &'a Self {
-        // SAFETY: The caller vouches for the pointer; the type is transparent.
-        unsafe { &*ptr.cast() }
+    pub(crate) fn as_ptr(&self) -> *const bindings::bpf_token {
+        self.0.get()
     }
 }
 
@@ -42,42 +37,38 @@ impl BpfToken {
 ///
 /// # Safety
 ///
-/// `token` must be valid but for its blob, and `attr` be the attributes of the command.
+/// `token` must be valid but for its blob.
 #[inline]
-pub unsafe fn token_create(
+pub(crate) unsafe fn token_create(
     token: *mut bindings::bpf_token,
-    attr: *mut bindings::bpf_attr,
+    attr: &mut bindings::bpf_attr,
     path: &Path,
 ) -> Result {
-    // SAFETY: The caller vouches for token and attributes; the path is valid.
-    let err = unsafe { bindings::security_bpf_token_create(token, attr, path.as_ptr()) };
-    if err != 0 {
-        return Err(Error::from_errno(err));
-    }
-    Ok(())
+    // SAFETY: The caller vouches for the token; attributes and path are valid.
+    to_result(unsafe { bindings::security_bpf_token_create(token, attr, path.as_ptr()) })
 }
 
-/// Tells the modules that a token goes, and frees its blob.
+/// Tells the modules that a token is freed, and frees its blob.
 ///
 /// # Safety
 ///
 /// [`token_create`] must have accepted `token`, and nobody may use its blob after this.
 #[inline]
-pub unsafe fn token_free(token: *mut bindings::bpf_token) {
+pub(crate) unsafe fn token_free(token: *mut bindings::bpf_token) {
     // SAFETY: The caller vouches for the token.
     unsafe { bindings::security_bpf_token_free(token) };
 }
 
 /// Whether the modules let `token` delegate the command `cmd`.
 #[inline]
-pub fn token_cmd(token: &BpfToken, cmd: bindings::bpf_cmd) -> bool {
+pub(crate) fn token_cmd(token: &BpfToken, cmd: bindings::bpf_cmd) -> bool {
     // SAFETY: By the type invariant, the token is valid.
     unsafe { bindings::security_bpf_token_cmd(token.0.get(), cmd) == 0 }
 }
 
 /// Whether the modules let `token` delegate `cap`.
 #[inline]
-pub fn token_capable(token: &BpfToken, cap: Capability) -> bool {
+pub(crate) fn token_capable(token: &BpfToken, cap: Capability) -> bool {
     // SAFETY: By the type invariant, the token is valid.
     unsafe { bindings::security_bpf_token_capable(token.0.get(), cap.as_raw()) >= 0 }
 }
