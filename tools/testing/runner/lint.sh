@@ -58,7 +58,6 @@ userspace() { cd "$REPO/tools" && in_root cargo fmt --check && "$RUNNER/cargo.sh
 
 check "shellcheck" shell_scripts
 check "rustfmt (kernel)" kernel_rustfmt
-check "unsafe code and its list" "$RUNNER/unsafe.sh"
 check "checkpatch of patches" patches
 check "checkpatch of new files" new_files
 check "clippy and warnings (kernel)" clippy

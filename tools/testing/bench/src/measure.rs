@@ -126,8 +126,19 @@ impl Bench {
         iterations: usize,
         iteration: impl FnMut(&mut Timer) -> u32,
     ) -> Result<f64> {
+        self.run_for(operation, 1.0, iterations, iteration)
+    }
+
+    /// As [`Self::run`], with a goal of its own.
+    pub fn run_for(
+        &self,
+        operation: &str,
+        goal: f64,
+        iterations: usize,
+        iteration: impl FnMut(&mut Timer) -> u32,
+    ) -> Result<f64> {
         let value = self.median(iterations, iteration);
-        count(operation, value, 1.0)?;
+        count(operation, value, goal)?;
         Ok(value)
     }
 }

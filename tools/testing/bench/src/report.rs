@@ -16,9 +16,10 @@ use crate::plot;
 use crate::sizes;
 use crate::sizes::Size;
 
-/// Boots that agree within this are exact; where they do not, the ratio may be [`TOLERANCE`] times
-/// its goal.
+/// Boots that agree within this are exact.
 const EXACT: f64 = 0.001;
+/// How many times its goal a ratio may be: of exact boots, and of those that differ.
+const EXACT_TOLERANCE: f64 = 1.005;
 const TOLERANCE: f64 = 1.02;
 
 /// One operation on both kernels.
@@ -141,7 +142,12 @@ fn row(record: &Record, c: Vec<f64>, rust: Vec<f64>) -> Result<Row> {
     }
     let ratio = least_rust / least_c;
     let spread = spread(&c).max(spread(&rust));
-    let limit = record.goal * if spread > EXACT { TOLERANCE } else { 1.0 };
+    let limit = record.goal
+        * if spread > EXACT {
+            TOLERANCE
+        } else {
+            EXACT_TOLERANCE
+        };
     Ok(Row {
         operation: record.operation.clone(),
         unit: record.unit,

@@ -67,9 +67,14 @@ pub fn objects(bench: &Bench, root: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The goal of a refusal: unlike C's, it keeps its reason until the errno is final.
+const REFUSAL: f64 = 1.10;
+/// The goal of the token step alone, where putting a token aside keeps what it permitted.
+const PUT_ASIDE: f64 = 1.50;
+
 /// The commands that succeed; `how` says by what.
 pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Result<()> {
-    each(bench, how, token, |returned| drop(bpf::fd(returned)))?;
+    each(bench, how, 1.0, token, |returned| drop(bpf::fd(returned)))?;
     // The cost of one question for a capability: that of a helper which needs one, above that of a
     // helper which everyone may call.
     let free = programs::calls(programs::GET_CURRENT_PID_TGID);
@@ -100,18 +105,31 @@ pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Res
 /// Both end at the same question for a capability, so what one costs above the other is the token
 /// step: taking the token from its descriptor, asking what it allows, and dropping it.
 pub fn refused(bench: &Bench, token: BorrowedFd<'_>) -> Result<()> {
-    let without = each(bench, "no token in a container", None, bpf::refused)?;
-    let with = each(bench, "token does not grant it", Some(token), bpf::refused)?;
+    let without = each(
+        bench,
+        "no token in a container",
+        REFUSAL,
+        None,
+        bpf::refused,
+    )?;
+    let with = each(
+        bench,
+        "token does not grant it",
+        REFUSAL,
+        Some(token),
+        bpf::refused,
+    )?;
     let step = with[0] - without[0];
-    count("token step of a refused map create", step, 1.0)
+    count("token step of a refused map create", step, PUT_ASIDE)
 }
 
 /// The descriptor is one of something else. All of the command counts: C asks in a function that it calls, Rust in the
 /// function that it is in, so that the step alone is not the same thing in both.
 pub fn wrong_descriptor(bench: &Bench, other: BorrowedFd<'_>) -> Result<()> {
     let mut command = Command::btf_get_fd_by_id(Some(other));
-    bench.run(
+    bench.run_for(
         "BTF by id, the descriptor is no token",
+        REFUSAL,
         ITERATIONS,
         |timer| {
             bpf::invalid(timer.time(|| command.run()));
@@ -124,6 +142,7 @@ pub fn wrong_descriptor(bench: &Bench, other: BorrowedFd<'_>) -> Result<()> {
 fn each(
     bench: &Bench,
     how: &str,
+    goal: f64,
     token: Option<BorrowedFd<'_>>,
     check: impl Fn(i64),
 ) -> Result<[f64; 4]> {
@@ -140,7 +159,7 @@ fn each(
     ];
     let mut costs = [0.0; 4];
     for ((name, mut command), cost) in commands.into_iter().zip(&mut costs) {
-        *cost = bench.run(&format!("{name}, {how}"), ITERATIONS, |timer| {
+        *cost = bench.run_for(&format!("{name}, {how}"), goal, ITERATIONS, |timer| {
             check(timer.time(|| command.run()));
             1
         })?;
@@ -151,8 +170,9 @@ fn each(
 /// A map type that the token does not grant, though it grants the command.
 pub fn refused_map(bench: &Bench, token: &OwnedFd) -> Result<()> {
     let mut command = Command::map_create(Some(token.as_fd()));
-    bench.run(
+    bench.run_for(
         "map create, token lacks the map type",
+        REFUSAL,
         ITERATIONS,
         |timer| {
             bpf::refused(timer.time(|| command.run()));

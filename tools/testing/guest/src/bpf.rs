@@ -300,6 +300,33 @@ pub fn prog_attach(target: RawFd, prog: &OwnedFd, attach_type: AttachType) -> Re
 
 #[repr(C)]
 #[derive(Default)]
+struct LinkCreateAttr {
+    prog_fd: u32,
+    target_fd: i32,
+    attach_type: u32,
+    flags: u32,
+}
+
+// SAFETY: Integers without padding, no address.
+unsafe impl Attr for LinkCreateAttr {}
+
+/// `BPF_LINK_CREATE`.
+pub fn link_create(
+    target: RawFd,
+    prog: &OwnedFd,
+    attach_type: AttachType,
+) -> Result<OwnedFd, Errno> {
+    let mut attr = LinkCreateAttr {
+        prog_fd: prog.as_raw_fd() as u32,
+        target_fd: target,
+        attach_type: attach_type as u32,
+        flags: 0,
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct BtfLoadAttr {
     btf: u64,
     btf_log_buf: u64,

@@ -23,6 +23,21 @@ pub const fn mov_imm(dst: u8, imm: i32) -> u64 {
     insn(0xb7, dst, 0, 0, imm)
 }
 
+/// `dst = src`
+pub const fn mov_reg(dst: u8, src: u8) -> u64 {
+    insn(0xbf, dst, src, 0, 0)
+}
+
+/// `r0 = helper(...)`, by the number of the helper.
+pub const fn call_helper(helper: i32) -> u64 {
+    insn(0x85, 0, 0, 0, helper)
+}
+
+/// `r0 = function(...)`, by the distance to another function of the program.
+pub const fn call_function(distance: i32) -> u64 {
+    insn(0x85, 0, 1, 0, distance)
+}
+
 /// `dst = *(u64 *)(src + off)`
 pub const fn load_u64(dst: u8, src: u8, off: i16) -> u64 {
     insn(0x79, dst, src, off, 0)

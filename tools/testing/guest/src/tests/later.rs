@@ -4,6 +4,9 @@
 //! map or program, and with the reason.
 
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
 
 use guest::bpf;
 use guest::bpf::AttachType;
@@ -20,12 +23,16 @@ use rustix::thread::CapabilitySet;
 
 use super::tests;
 use super::usage;
+use crate::hooks::Hook;
+use crate::hooks::Watch;
 use crate::trace::Trace;
 
 pub fn tests() -> Vec<Trial> {
     tests![
         map_with_fields_of_the_kernel,
-        program_attached_without_capability
+        map_with_fields_of_the_kernel_and_a_token_put_aside,
+        map_with_fields_of_the_kernel_refused_by_a_module,
+        program_attached_without_capability,
     ]
 }
 
@@ -62,10 +69,91 @@ fn map_with_fields_of_the_kernel() {
     });
 }
 
-/// A `cgroup_skb` program is asked for CAP_NET_ADMIN when it is attached: in the namespace of its token.
+/// Creates an array whose value has a lock, and expects `EPERM` and this reason.
+fn refused_fields(btf: &OwnedFd, token: RawFd, reason: &str) {
+    const VALUE: u32 = 3;
+    let mut buffer = log::Buffer::of(4096);
+    let log = buffer.log(log::LEVEL);
+    let created = bpf::typed_array_create_logged(btf, VALUE, Some(token), &log);
+    assert_eq!(created.err(), Some(Errno::PERM), "{reason}");
+    let expected = kernel::explains().then(|| format!("{reason}\n"));
+    let true_size = log.true_size.get() as usize;
+    assert_eq!(
+        true_size,
+        expected.as_ref().map_or(0, |line| line.len() + 1)
+    );
+    assert_eq!(buffer.text(), expected);
+}
+
+/// The one event that there is, if the kernel has events, with these fields.
+fn expect_event(trace: Option<&Trace>, expected: &[(&str, &str)]) {
+    let Some(trace) = trace else { return };
+    let events = trace.read();
+    let [refused] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(refused.name, "bpf_token_refuse");
+    for (key, value) in expected {
+        assert_eq!(refused.field(key), *value, "{key} of {refused:?}");
+    }
+}
+
+/// The token that was given is not forgotten: its masks, and what of them was not enough.
+fn map_with_fields_of_the_kernel_and_a_token_put_aside() {
+    let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
+    let trace = kernel::explains().then(Trace::start);
+    container::run(&Delegation::of("0x40001", "hash", "", ""), |instance| {
+        let token = instance.token();
+        let btf = bpf::btf_of_spin_lock();
+        let btf = bpf::btf_load(&btf, Some(token.as_raw_fd())).expect("granted");
+        let _ = trace.as_ref().map(Trace::read);
+        let reason = "a map value with fields of the kernel needs CAP_BPF in the initial user namespace, because the \
+                      token does not delegate map type array (delegate_maps=hash)";
+        refused_fields(&btf, token.as_raw_fd(), reason);
+        let expected = [
+            ("userns", user_namespace()),
+            ("cmds", "0x40001".into()),
+            ("maps", "0x2".into()),
+            ("cmd", "0".into()),
+            ("type", "2".into()),
+            ("cap", "39".into()),
+            ("err", "-1".into()),
+            ("reason", reason.into()),
+        ];
+        let expected: Vec<(&str, &str)> = expected.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        expect_event(trace.as_ref(), &expected);
+    });
+}
+
+fn user_namespace() -> String {
+    let namespace = std::fs::metadata("/proc/self/ns/user").expect("/proc/self/ns/user");
+    namespace.ino().to_string()
+}
+
+/// Who has the capability, and is denied it by a security module, is not told to lack it.
+fn map_with_fields_of_the_kernel_refused_by_a_module() {
+    let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
+    let watch = Watch::start();
+    container::run(&Delegation::ANY, |instance| {
+        let token = instance.token();
+        let btf = bpf::btf_of_spin_lock();
+        let btf = bpf::btf_load(&btf, Some(token.as_raw_fd())).expect("granted");
+        let inum = user_namespace().parse().expect("a number");
+        watch.look_at(inum, Some((Hook::TokenCapable, Errno::DOM)));
+        refused_fields(
+            &btf,
+            token.as_raw_fd(),
+            "a map value with fields of the kernel needs CAP_BPF, which a security module refused to the token",
+        );
+        assert_eq!(watch.seen(Hook::TokenCapable).count, 1, "asked once");
+    });
+}
+
+/// A `cgroup_skb` program is asked for CAP_NET_ADMIN when it is attached: in the namespace of its token. The event
+/// names the command, and the errno that the caller gets.
 fn program_attached_without_capability() {
-    const CAP_NET_ADMIN: i32 = 12;
     const INGRESS: AttachType = AttachType::CgroupInetIngress;
+    let reason = "to attach program type cgroup_skb needs CAP_NET_ADMIN in the user namespace that owns the token";
     let trace = kernel::explains().then(Trace::start);
     container::run(&Delegation::ANY, |instance| {
         let token = instance.token();
@@ -73,29 +161,29 @@ fn program_attached_without_capability() {
         let prog = bpf::prog_load(&prog, Some(token.as_raw_fd())).expect("granted");
         // With the capability, it is the cgroup that is missed.
         assert_eq!(bpf::prog_attach(-1, &prog, INGRESS), Err(Errno::BADF));
+        let linked = bpf::link_create(-1, &prog, INGRESS);
+        assert_eq!(linked.err(), Some(Errno::BADF));
         drop_capabilities(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
         let _ = trace.as_ref().map(Trace::read);
+
+        let event = |cmd, err| {
+            let expected = [
+                ("cmd", cmd),
+                ("type", "8"),
+                ("attach_type", "0"),
+                ("cap", "12"),
+                ("err", err),
+            ];
+            expect_event(
+                trace.as_ref(),
+                &[&expected[..], &[("reason", reason)]].concat(),
+            );
+        };
         // BPF_PROG_ATTACH makes one errno of all that the type of attachment is refused for.
         assert_eq!(bpf::prog_attach(-1, &prog, INGRESS), Err(Errno::INVAL));
-
-        let Some(trace) = &trace else { return };
-        let events = trace.read();
-        let [refused] = events.as_slice() else {
-            panic!("{events:?}");
-        };
-        assert_eq!(refused.name, "bpf_token_refuse");
-        for (key, expected) in [
-            ("cmd", "8"),
-            ("type", "8"),
-            ("attach_type", "0"),
-            ("cap", &CAP_NET_ADMIN.to_string()),
-            ("err", "-1"),
-            (
-                "reason",
-                "to attach program type cgroup_skb needs CAP_NET_ADMIN in the user namespace that owns the token",
-            ),
-        ] {
-            assert_eq!(refused.field(key), expected, "{key} of {refused:?}");
-        }
+        event("8", "-22");
+        let linked = bpf::link_create(-1, &prog, INGRESS);
+        assert_eq!(linked.err(), Some(Errno::PERM));
+        event("28", "-1");
     });
 }

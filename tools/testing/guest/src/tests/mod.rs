@@ -22,6 +22,7 @@ mod options;
 mod refused_options;
 mod security;
 mod usage;
+mod verifier;
 
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Trial> {
     trials.extend(matrix::tests());
     trials.extend(logs::tests());
     trials.extend(later::tests());
+    trials.extend(verifier::tests());
     trials.extend(events::tests());
     trials.extend(security::tests());
     trials.extend(inspection::tests());

@@ -27,9 +27,14 @@ use super::usage::LoadedBtf;
 use crate::hooks::Hook;
 use crate::hooks::Seen;
 use crate::hooks::Watch;
+use crate::trace::Trace;
 
 pub fn tests() -> Vec<Trial> {
-    tests![hooks_see_the_token, hooks_refuse]
+    tests![
+        hooks_see_the_token,
+        hooks_refuse,
+        refusals_of_modules_are_traced
+    ]
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -44,7 +49,7 @@ const MASKS: Masks = Masks {
     attachs: 0x8000_0000_0000_0001,
 };
 
-fn user_namespace() -> u32 {
+pub(super) fn user_namespace() -> u32 {
     let namespace = std::fs::metadata("/proc/self/ns/user").expect("/proc/self/ns/user");
     namespace.ino().try_into().expect("an inode number of nsfs")
 }
@@ -218,7 +223,15 @@ fn hooks_refuse() {
         // Their own errno reaches the caller, and the token is given back.
         refuse(Hook::MapCreate);
         assert_eq!(bpf::map_create(MapType::Hash, fd).err(), Some(DOM));
+        assert_eq!(log_of(&map, DOM), said("a security module refused the map"));
+        refuse(Hook::MapCreate);
+        assert_eq!(bpf::map_create(MapType::Hash, fd).err(), Some(DOM));
         watch.expect(Hook::MapCreate, 1, 1, "refused");
+        refuse(Hook::ProgLoad);
+        assert_eq!(
+            log_of(&prog, DOM),
+            said("a security module refused the program")
+        );
         refuse(Hook::ProgLoad);
         assert_eq!(bpf::prog_load(&usage::SOCKET_FILTER(), fd).err(), Some(DOM));
         watch.expect(Hook::ProgLoad, 1, 1, "refused");
@@ -234,4 +247,49 @@ fn still_granted(instance: &Instance, fd: Option<i32>) {
     bpf::map_create(MapType::Hash, fd).expect("granted");
     bpf::prog_load(&usage::SOCKET_FILTER(), fd).expect("granted");
     bpf::btf_load(&usage::btf(), fd).expect("granted");
+}
+
+/// The errno of the module, and the token whose use it refused; without one, the caller's namespace.
+fn refusals_of_modules_are_traced() {
+    if !kernel::explains() {
+        return;
+    }
+    let watch = Watch::start();
+    let trace = Trace::start();
+    let expect = |maps: &str, cmd: Command, reason: &str| {
+        let events = trace.read();
+        let [refused] = events.as_slice() else {
+            panic!("{reason}: {events:?}");
+        };
+        for (key, expected) in [
+            ("userns", user_namespace().to_string()),
+            ("maps", maps.to_owned()),
+            ("cmd", (cmd as u32).to_string()),
+            ("cap", "-1".to_owned()),
+            ("err", (-Errno::DOM.raw_os_error()).to_string()),
+            ("reason", reason.to_owned()),
+        ] {
+            assert_eq!(refused.field(key), expected, "{key} of {refused:?}");
+        }
+    };
+    container::run(&DELEGATION, |instance| {
+        let token = instance.token();
+        let fd = Some(token.as_raw_fd());
+        trace.read();
+        watch.look_at(user_namespace(), Some((Hook::MapCreate, Errno::DOM)));
+        assert_eq!(bpf::map_create(MapType::Hash, fd).err(), Some(Errno::DOM));
+        expect(
+            "0x2",
+            Command::MapCreate,
+            "a security module refused the map",
+        );
+        watch.look_at(user_namespace(), Some((Hook::ProgLoad, Errno::DOM)));
+        let prog = bpf::prog_load(&usage::SOCKET_FILTER(), fd);
+        assert_eq!(prog.err(), Some(Errno::DOM));
+        expect(
+            "0x2",
+            Command::ProgLoad,
+            "a security module refused the program",
+        );
+    });
 }
