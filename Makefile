@@ -4,7 +4,7 @@
 RUNNER := tools/testing/runner
 KERNEL ?= rust
 
-.PHONY: help run test hostile bench kernel vm shell lint clean
+.PHONY: help run test hostile bench kernel vm shell lint install clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
@@ -20,6 +20,7 @@ help:
 	@echo "          [DIR=...]                    a directory to share with the guest, at its own path"
 	@echo "          [CPUS=2] [MEMORY=2G] [TIMEOUT=900] [ACCEL=kvm|tcg] [QEMU_OPTS='...'] [KERNEL_ARGS='...']"
 	@echo '  make shell [KERNEL=...]              an interactive guest'
+	@echo '  make install [DESTDIR=] [PREFIX=/usr/local]   bpftoken, built for this host; man pages, completions'
 	@echo '  make clean                           removes what was built (BUILD)'
 	@echo
 	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
@@ -49,6 +50,9 @@ shell:
 
 lint:
 	@$(RUNNER)/lint.sh
+
+install:
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' $(RUNNER)/install.sh
 
 clean:
 	@$(RUNNER)/clean.sh

@@ -63,6 +63,7 @@ check "checkpatch of new files" new_files
 check "clippy and warnings (kernel)" clippy
 check "the tree with the option off" option_off
 check "rustfmt and clippy (userspace)" userspace
+check "licences of the crates" "$RUNNER/dependencies.sh"
 
 [ ${#failed[@]} = 0 ] || die "make lint failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
 say "make lint: clean"

@@ -2,16 +2,19 @@
 //! `bpftoken check`.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::libbpf;
 use bpf_token::libbpf::TokenPath;
+use bpf_token::report;
+use bpf_token::report::Check;
 use bpf_token::Token;
 use bpf_token::TokenInfo;
-use serde::Serialize;
 
+use crate::attach;
 use crate::cli::CheckArgs;
 use crate::output;
 use crate::trial;
@@ -19,36 +22,26 @@ use crate::trial;
 /// The exit status when a token lacks something.
 const LACKS: u8 = 3;
 
-#[derive(Serialize)]
-struct Report {
-    object: String,
-    needs: TokenInfo,
-    /// The same as options of `bpftoken run`, and of mount(8).
-    run_options: String,
-    mount_options: String,
-    /// Whether loading was tried: with all of `needs`, and without each single item of it.
-    tried: bool,
-    note: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<TokenInfo>,
-}
-
 pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     let name = args.obj.display().to_string();
     let bytes = fs::read(&args.obj).with_context(|| name.clone())?;
     let object = libbpf::open_bytes(&bytes, TokenPath::None)
         .with_context(|| format!("{name}: libbpf cannot read it as a BPF object"))?;
     let enough = libbpf::needs(&object);
+    let programs = libbpf::programs(&object);
     drop(object);
 
     let why_not = if args.no_trial {
         Some("--no-trial")
-    } else if !rustix::process::geteuid().is_root() {
-        Some("that takes root")
+    } else if !bpf_token::may_delegate() {
+        Some("that takes CAP_SYS_ADMIN in the initial user namespace")
     } else {
         None
     };
-    let (needs, note) = match why_not {
+    let mut report = Check::default();
+    report.version = report::VERSION;
+    report.tried = why_not.is_none();
+    (report.needs, report.note) = match why_not {
         Some(why) => (
             enough,
             format!(
@@ -61,51 +54,110 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
             (needs, note.to_owned())
         }
     };
-    let missing = match &args.token {
-        Some(dir) => Some(needs.difference(&Token::from_bpffs(dir)?.info()?)),
-        None => None,
-    };
-    let report = Report {
-        object: name,
-        needs,
-        run_options: output::options(&needs),
-        mount_options: output::mount_options(&needs),
-        tried: why_not.is_none(),
-        note,
-        missing,
-    };
+    report.object = name;
+    report.run_options = output::options(&report.needs);
+    report.unit_lines = output::unit_lines(&report.needs);
+    for (program, prog_type, attach_type) in programs {
+        if let Some(needs) = attach::needs(prog_type, attach_type) {
+            let mut attach = report::Attach::default();
+            attach.program = program;
+            attach.needs = needs.to_owned();
+            report.attach.push(attach);
+        }
+    }
+    if let Some(dir) = &args.token {
+        compare(&mut report, &bytes, dir, args.no_trial)?;
+    }
     if args.json {
         output::print_json(&report)?;
     } else {
         output::print(&text(&report))?;
     }
-    Ok(match missing {
-        Some(missing) if !missing.is_empty() => ExitCode::from(LACKS),
-        _ => ExitCode::SUCCESS,
+    let lacks = match (report.loads, &report.missing) {
+        (Some(loads), _) => !loads,
+        (None, Some(missing)) => !missing.is_empty(),
+        (None, None) => false,
+    };
+    Ok(if lacks {
+        ExitCode::from(LACKS)
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
-fn text(report: &Report) -> String {
+/// Compares with a token: by loading the object with it if that may be tried, else by what it lacks.
+fn compare(report: &mut Check, bytes: &[u8], dir: &Path, no_trial: bool) -> Result<()> {
+    let info = Token::from_bpffs(dir)?.info()?;
+    report.missing = Some(report.needs.difference(&info));
+    if no_trial {
+        return Ok(());
+    }
+    let path = TokenPath::BpfFs(dir);
+    match libbpf::open_bytes(bytes, path).and_then(|object| libbpf::load(object, path)) {
+        Ok(_) => {
+            report.loads = Some(true);
+            // What it lacks of what was read from the object is not needed.
+            report.missing = Some(TokenInfo::default());
+        }
+        Err(error) => {
+            report.loads = Some(false);
+            report.why_not = Some(output::with_log(&error));
+        }
+    }
+    Ok(())
+}
+
+fn text(report: &Check) -> String {
     let mut text = format!(
-        "{} needs\n{}{}\n\nbpftoken run {} -- CMD\nmount -t bpf -o {} bpf DIR\n",
+        "{} needs\n{}{}\n\n",
         output::styled(output::HEAD, &report.object),
         output::masks(&report.needs),
         output::styled(output::FAINT, &report.note),
-        report.run_options,
-        report.mount_options,
     );
-    match &report.missing {
-        Some(missing) if missing.is_empty() => {
-            text.push_str(&format!(
-                "\n{}\n",
-                output::styled(output::GOOD, "the token grants all of it")
-            ));
+    if !report.attach.is_empty() {
+        let head = output::styled(output::HEAD, "and to attach, besides a token");
+        text.push_str(&format!("{head}\n"));
+        let row = |attach: &report::Attach| {
+            let program = (output::FAINT, format!("  {}", attach.program));
+            vec![program, (anstyle::Style::new(), attach.needs.clone())]
+        };
+        text.push_str(&output::table(
+            &report.attach.iter().map(row).collect::<Vec<_>>(),
+        ));
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "{}\n  bpftoken run --user USER {options} -- CMD\n{}\n  bpftoken mount --pid PID \
+         {options}\n{}\n  {}\n",
+        output::styled(output::FAINT, "a new container"),
+        output::styled(output::FAINT, "a running one"),
+        output::styled(output::FAINT, "a unit of systemd 258 or later"),
+        report.unit_lines.join("\n  "),
+        options = report.run_options,
+    ));
+    match (report.loads, &report.missing) {
+        (Some(true), _) => {
+            let good = output::styled(output::GOOD, "it loads with the token");
+            text.push_str(&format!("\n{good}\n"));
+            return text;
         }
-        Some(missing) => {
+        (Some(false), _) => {
+            let bad = output::styled(output::BAD, "it does not load with the token");
+            let why = report.why_not.as_deref().unwrap_or_default();
+            text.push_str(&format!("\n{bad}: {why}\n"));
+        }
+        (None, _) => {}
+    }
+    match &report.missing {
+        Some(missing) if !missing.is_empty() => {
             let head = output::styled(output::BAD, "the token lacks");
             text.push_str(&format!("\n{head}\n{}", output::masks(missing)));
         }
-        None => {}
+        Some(_) if report.loads.is_none() => {
+            let good = output::styled(output::GOOD, "the token grants all of it");
+            text.push_str(&format!("\n{good}\n"));
+        }
+        _ => {}
     }
     text
 }

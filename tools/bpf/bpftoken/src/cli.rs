@@ -73,12 +73,17 @@ pub enum Command {
     },
     /// Prints the smallest delegation that a BPF object needs to load, as options to paste.
     Check(CheckArgs),
+    /// Loads a BPF object through the token that it would get here.
+    Load(LoadArgs),
     /// Tries what this process may do here with bpf(2) and the token that it would get.
     Probe {
         /// Takes the token from the BPF FS on this directory; empty for no token.
         // A path may be empty here, which clap's own parser refuses.
         #[arg(long, value_name = "DIR", value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
         token: Option<PathBuf>,
+        /// Tells the outcome and the reason of each, a line each.
+        #[arg(long)]
+        all: bool,
         /// Prints JSON.
         #[arg(long)]
         json: bool,
@@ -105,13 +110,28 @@ pub struct CheckArgs {
     /// The BPF object.
     #[arg(long, value_name = "FILE")]
     pub obj: PathBuf,
-    /// Also tells what of it a token from the BPF FS on this directory lacks.
+    /// Also loads it with a token from the BPF FS on this directory, and tells what that lacks.
     #[arg(long, value_name = "DIR")]
     pub token: Option<PathBuf>,
-    /// Only reads the object. Otherwise root tries what it can do without, by loading the object in
-    /// containers.
+    /// Only reads the object. Otherwise CAP_SYS_ADMIN of the host tries what it can do without, by
+    /// loading the object in containers.
     #[arg(long)]
     pub no_trial: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct LoadArgs {
+    /// The BPF object.
+    pub file: PathBuf,
+    /// Takes the token from the BPF FS on this directory; empty for no token.
+    #[arg(long, value_name = "DIR", value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
+    pub token: Option<PathBuf>,
+    /// Pins all maps and programs in this directory of a BPF FS, by their names.
+    #[arg(long, value_name = "DIR")]
+    pub pin: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,
@@ -147,6 +167,9 @@ impl Grants {
                 "nothing to delegate: give --cmds, --maps, --progs and --attachs as the programs need them; \
                  \"bpftoken check --obj FILE\" prints them for a BPF object"
             );
+        }
+        for warning in delegation.warnings() {
+            anstream::eprintln!("bpftoken: warning: {warning}");
         }
         Ok(delegation)
     }

@@ -5,6 +5,7 @@ use anyhow::anyhow;
 use bpf_token::Action;
 use bpf_token::Errno;
 use bpf_token::Error;
+use bpf_token::Step;
 
 /// Adds what to do to an error of giving a container a delegation.
 pub fn explain(error: Error) -> anyhow::Error {
@@ -19,9 +20,13 @@ pub fn explain(error: Error) -> anyhow::Error {
             }
             _ => return error.into(),
         },
-        (Error::Container { step, .. }, Some(Errno::EPERM))
-            if step.starts_with("enter") || step.starts_with("make the process") =>
-        {
+        (
+            Error::Container {
+                step: Step::Enter | Step::Make,
+                ..
+            },
+            Some(Errno::EPERM),
+        ) => {
             "it takes root, or user namespaces for everybody (user.max_user_namespaces), and no \
              chroot"
         }

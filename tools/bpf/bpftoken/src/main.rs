@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `bpftoken`: delegates BPF to containers, and shows, checks and explains what is delegated.
 
+mod attach;
 mod check;
 mod cli;
 mod event;
@@ -8,6 +9,8 @@ mod explain;
 mod foreground;
 mod generate;
 mod ids;
+mod load;
+mod manual;
 mod output;
 mod probe;
 mod run;
@@ -47,7 +50,8 @@ fn main() -> ExitCode {
         Command::Umount { at } => run::umount(&at),
         Command::Show { pid, json } => show::show(pid, json),
         Command::Check(check) => check::check(&check),
-        Command::Probe { token, json } => probe::probe(token.as_deref(), json),
+        Command::Load(load) => load::load(&load),
+        Command::Probe { token, all, json } => probe::probe(token.as_deref(), all, json),
         Command::Trace { json } => trace::trace(json),
         Command::TryLoad => trial::try_load(),
         Command::Generate { dir } => generate::generate(&dir),
@@ -55,7 +59,9 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|error| {
         // Nobody who stopped reading needs to be told.
         if !is_broken_pipe(&error) {
-            anstream::eprintln!("bpftoken: {error:#}");
+            let log = error.chain().find_map(|cause| cause.downcast_ref());
+            let log = log.map(output::log).unwrap_or_default();
+            anstream::eprintln!("bpftoken: {error:#}{log}");
         }
         ExitCode::from(own_failure)
     })

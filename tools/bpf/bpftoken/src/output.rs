@@ -85,7 +85,92 @@ pub fn options(info: &TokenInfo) -> String {
         .join(" ")
 }
 
-/// A delegation as mount options.
-pub fn mount_options(info: &TokenInfo) -> String {
-    Delegation::from(*info).to_string()
+/// A delegation as lines of a systemd unit, whose names are the enumerators' in another spelling.
+pub fn unit_lines(info: &TokenInfo) -> Vec<String> {
+    let settings = [
+        "BPFDelegateCommands",
+        "BPFDelegateMaps",
+        "BPFDelegatePrograms",
+        "BPFDelegateAttachments",
+    ];
+    let mut lines: Vec<String> = [
+        "PrivateUsers=yes",
+        "PrivateMounts=yes",
+        "DelegateNamespaces=mnt",
+        "PrivateBPF=yes",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for (setting, mask) in settings.iter().zip(info.masks()) {
+        if mask.is_empty() {
+            continue;
+        }
+        let names = if mask.bits == u64::MAX {
+            "any".to_owned()
+        } else {
+            let names: Vec<String> = mask
+                .values()
+                .map(|value| unit_name(mask.kind, value))
+                .collect();
+            names.join(",")
+        };
+        lines.push(format!("{setting}={names}"));
+    }
+    lines
+}
+
+/// `BPF_PROG_TYPE_XDP` as `BPFProgTypeXdp`.
+fn unit_name(kind: &Kind, value: u32) -> String {
+    let name = format!("{}{}", kind.prefix, kind.label(value)).to_ascii_lowercase();
+    let words = name.split('_').filter(|word| !word.is_empty());
+    let capital = |word: &str| format!("{}{}", word[..1].to_ascii_uppercase(), &word[1..]);
+    let name: String = words.map(capital).collect();
+    name.replacen("Bpf", "BPF", 1)
+}
+
+/// How many lines of a log are shown.
+const LOG_LINES: usize = 20;
+
+/// An error, and what counts of the log that it has, if that is more than the error has in its line.
+pub fn with_log(error: &bpf_token::Error) -> String {
+    let mut text = error.to_string();
+    text.push_str(&log(error));
+    text
+}
+
+/// What counts of the log that an error has; nothing if all is in its line.
+pub fn log(error: &bpf_token::Error) -> String {
+    let reason = error.reason();
+    let lines: Vec<&str> = reason.lines().collect();
+    if lines.len() < 2 || error.to_string().contains(lines[0].trim()) {
+        return String::new();
+    }
+    let mut text = format!("\nof the log, which has {} lines:", lines.len());
+    for line in reason.excerpt(LOG_LINES) {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpf_token::AttachType;
+    use bpf_token::Enumerator;
+    use bpf_token::MapType;
+
+    #[test]
+    fn units_have_their_own_spelling() {
+        assert_eq!(unit_name(MapType::KIND, 2), "BPFMapTypeArray");
+        assert_eq!(unit_name(AttachType::KIND, 37), "BPFXdp");
+        let info = TokenInfo::from_bits([0x21, 0, 0, u64::MAX]);
+        assert_eq!(
+            unit_lines(&info)[4..],
+            [
+                "BPFDelegateCommands=BPFMapCreate,BPFProgLoad",
+                "BPFDelegateAttachments=any"
+            ]
+        );
+    }
 }

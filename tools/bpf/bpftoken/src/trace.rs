@@ -23,7 +23,7 @@ use rustix::mount::MountAttrFlags;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
-use crate::event::Event;
+use crate::event;
 use crate::output;
 
 pub fn trace(json: bool) -> Result<ExitCode> {
@@ -62,9 +62,9 @@ pub fn trace(json: bool) -> Result<ExitCode> {
 }
 
 fn show(line: &str, json: bool) -> Result<()> {
-    match Event::parse(line) {
+    match event::parse(line) {
         Some(event) if json => output::print(&format!("{}\n", serde_json::to_string(&event)?)),
-        Some(event) => output::print(&event.text()),
+        Some(event) => output::print(&event::text(&event)),
         // The kernel says so when it lost events; nothing else has another form.
         None => {
             anstream::eprintln!("{}", line.trim());

@@ -24,6 +24,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::explain::explain;
 use crate::ids::NOBODY;
+use crate::output;
 
 /// The exit status of a trial that could not load the object.
 const REFUSED: u8 = 3;
@@ -94,6 +95,6 @@ pub fn try_load() -> Result<ExitCode> {
     let Err(error) = loaded else {
         return Ok(ExitCode::SUCCESS);
     };
-    eprintln!("{error}");
+    eprintln!("{}", output::with_log(&error));
     Ok(ExitCode::from(REFUSED))
 }

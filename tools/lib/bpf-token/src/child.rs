@@ -25,6 +25,7 @@ use rustix::process::Uid;
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::handshake;
+use crate::step::Step;
 use crate::sys;
 
 /// The manager has written the id maps.
@@ -40,76 +41,6 @@ pub(crate) const FAILED: u8 = b'X';
 
 /// The exit status of a process that failed; who waits for it has heard why.
 const STATUS_FAILED: i32 = 127;
-
-/// The steps of the set-up, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Step {
-    Close,
-    Manager,
-    Seal,
-    Enter,
-    Ids,
-    Propagation,
-    Proc,
-    Keyring,
-    Target,
-    Taken,
-    NotThere,
-    Unmount,
-    Open,
-    Send,
-    Mount,
-    Attach,
-    Hidden,
-    Fork,
-    Fds,
-    Exec,
-}
-
-impl Step {
-    const ALL: [(Self, &'static str); 20] = [
-        (Self::Close, "close what the container has no use for"),
-        (Self::Manager, "wait for the manager"),
-        (Self::Seal, "shut others out of the process"),
-        (Self::Enter, "enter the namespaces"),
-        (Self::Ids, "become root of the user namespace"),
-        (Self::Propagation, "make the mounts private"),
-        (Self::Proc, "mount /proc"),
-        (Self::Keyring, "make a session keyring"),
-        (Self::Target, "open the target"),
-        (
-            Self::Taken,
-            "a delegated BPF FS is mounted on the target already",
-        ),
-        (
-            Self::NotThere,
-            "no delegated BPF FS is mounted on the target",
-        ),
-        (Self::Unmount, "unmount the BPF FS on the target"),
-        (Self::Open, "fsopen bpf"),
-        (Self::Send, "send the fs context to the manager"),
-        (Self::Mount, "fsmount"),
-        (Self::Attach, "mount BPF FS on its target"),
-        (
-            Self::Hidden,
-            "the target was mounted over or moved meanwhile",
-        ),
-        (Self::Fork, "make the command's process"),
-        (Self::Fds, "pass descriptors on"),
-        (Self::Exec, "execute the command"),
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        Self::text(self as u8)
-    }
-
-    pub(crate) fn text(number: u8) -> &'static str {
-        Self::ALL
-            .get(usize::from(number))
-            .map_or("unknown step", |&(_, text)| text)
-    }
-}
 
 /// The step that failed, and how.
 type Failure = (Step, Errno);
@@ -346,17 +277,5 @@ fn wait_for(setup: BorrowedFd<'_>, word: u8) -> rustix::io::Result<()> {
         Ok(())
     } else {
         Err(Errno::CONNABORTED)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_have_their_texts() {
-        for (number, (step, _)) in Step::ALL.iter().enumerate() {
-            assert_eq!(*step as usize, number);
-        }
     }
 }

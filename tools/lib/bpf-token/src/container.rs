@@ -16,7 +16,6 @@ use rustix::process::Uid;
 use crate::child::NewContainer;
 use crate::child::Place;
 use crate::child::Plan;
-use crate::child::Step;
 use crate::child::Work;
 use crate::child::MAPPED;
 use crate::delegation::Delegation;
@@ -29,6 +28,7 @@ use crate::launch;
 use crate::launch::Outcome;
 use crate::process::Process;
 use crate::running::Running;
+use crate::step::Step;
 use crate::sys;
 
 /// A command to run in new user and mount namespaces, and others as asked.
@@ -39,7 +39,7 @@ use crate::sys;
 ///     .args(["-c", "bpftool prog show"])
 ///     .ids([IdMap::root(1000)], [IdMap::root(1000)])
 ///     .network(true)
-///     .bpffs("delegate_cmds=any,delegate_progs=xdp".parse()?, "/sys/fs/bpf")
+///     .bpffs("delegate_cmds=any,delegate_progs=xdp,delegate_attachs=xdp".parse()?, "/sys/fs/bpf")
 ///     .spawn()?
 ///     .wait()?;
 /// assert!(status.success());
@@ -214,7 +214,11 @@ impl Container {
         match launch::manage(&ours, delegation.as_ref(), self.limit) {
             Ok(Outcome::Executed(command)) => Ok(Running::new(process, command, life, own_pids)),
             Ok(Outcome::Done) => Err(Error::Handshake("the container has no command".to_owned())),
-            Err(Error::Container { step, errno, .. }) if step == Step::Exec.name() => {
+            Err(Error::Container {
+                step: Step::Exec,
+                errno,
+                ..
+            }) => {
                 let program = program.into();
                 Err(Error::Exec { program, errno })
             }

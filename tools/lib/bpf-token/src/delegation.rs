@@ -307,6 +307,38 @@ mod tests {
         assert!(error.to_string().contains("delegate_attachs"), "{error}");
     }
 
+    /// Every delegation in the examples of the documentation is of use.
+    #[test]
+    fn examples_are_of_use() {
+        let sources = [
+            include_str!("container.rs"),
+            include_str!("handshake.rs"),
+            include_str!("fs_context.rs"),
+            include_str!("lib.rs"),
+            include_str!("../examples/load.rs"),
+            include_str!("../README.md"),
+        ];
+        let mut seen = 0;
+        for text in sources.join("\n").split('"') {
+            // A line break in a string of an example.
+            let text: String = text
+                .replace("///", "")
+                .split("\\\n")
+                .map(str::trim)
+                .collect();
+            let Ok(delegation) = text.parse::<Delegation>() else {
+                continue;
+            };
+            if !delegation.is_empty() {
+                seen += 1;
+                let warnings = delegation.warnings();
+                let of_cmds = |warning: &Warning| matches!(warning, Warning::TakeNoToken(_));
+                assert!(warnings.iter().all(of_cmds), "{text}: {warnings:?}");
+            }
+        }
+        assert!(seen >= 4, "only {seen} examples");
+    }
+
     #[test]
     fn what_is_of_no_use_is_told() {
         let warnings = |text: &str| -> Vec<String> {

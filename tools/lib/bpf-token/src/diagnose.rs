@@ -217,6 +217,14 @@ impl Caller {
     }
 }
 
+/// Whether the caller may delegate BPF: that takes CAP_SYS_ADMIN in the initial user namespace.
+///
+/// To be uid 0 is not enough: root of a container is that, too.
+pub fn may_delegate() -> bool {
+    let caller = Caller::own();
+    caller.in_initial_namespace && caller.has(Cap::SYS_ADMIN)
+}
+
 /// Whether this is the initial user namespace, whose number never changes.
 fn in_initial_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/user")

@@ -14,6 +14,7 @@ use crate::names::AttachType;
 use crate::names::MapType;
 use crate::names::ProgType;
 use crate::reason::Reason;
+use crate::step::Step;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -83,7 +84,7 @@ pub enum Error {
     #[non_exhaustive]
     Container {
         /// The step of the set-up that failed.
-        step: &'static str,
+        step: Step,
         /// The error of that step.
         errno: Errno,
         /// What the kernel had to say.

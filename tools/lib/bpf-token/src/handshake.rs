@@ -149,7 +149,8 @@ impl Granted {
 /// ```no_run
 /// use bpf_token::{Delegation, Received};
 /// use std::os::unix::net::UnixListener;
-/// let delegation: Delegation = "delegate_cmds=prog_load,delegate_progs=xdp".parse()?;
+/// let delegation: Delegation =
+///     "delegate_cmds=prog_load,delegate_progs=xdp,delegate_attachs=xdp".parse()?;
 /// let (container, _) = UnixListener::bind("/run/manager.sock")?.accept()?;
 /// Received::receive(&container)?.grant(&delegation)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

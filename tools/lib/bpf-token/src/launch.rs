@@ -15,7 +15,6 @@ use rustix::net::SocketType;
 use rustix::process::PidfdFlags;
 
 use crate::child::Plan;
-use crate::child::Step;
 use crate::child::DONE;
 use crate::child::FAILED;
 use crate::child::GO;
@@ -32,6 +31,7 @@ use crate::handshake::Received;
 use crate::process::Process;
 use crate::reason::Reason;
 use crate::running::First;
+use crate::step::Step;
 use crate::sys;
 
 /// How the set-up ended.
@@ -56,7 +56,7 @@ pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
 /// Makes the new process. Our copies of what it keeps are closed.
 pub(crate) fn start(mut plan: Plan, namespaces: i32) -> Result<First> {
     let pidfd = sys::clone(namespaces, || plan.run()).map_err(|errno| Error::Container {
-        step: "make the process and its namespaces",
+        step: Step::Make,
         errno: errno.into_errno(),
         reason: Reason::default(),
     })?;
@@ -94,8 +94,11 @@ pub(crate) fn manage(
             ([DONE], None, _) => done = true,
             ([FAILED, step, errno @ ..], ..) => {
                 let errno = <[u8; 4]>::try_from(errno).map_or(0, i32::from_ne_bytes);
+                let step = Step::of(*step).ok_or_else(|| {
+                    Error::Handshake(format!("the container failed in step {step}"))
+                })?;
                 return Err(Error::Container {
-                    step: Step::text(*step),
+                    step,
                     errno: Errno::new(errno),
                     reason: context
                         .as_ref()

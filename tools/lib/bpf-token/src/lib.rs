@@ -64,7 +64,10 @@ mod names;
 pub mod probe;
 mod process;
 mod reason;
+#[cfg(feature = "serde")]
+pub mod report;
 mod running;
+mod step;
 #[allow(unsafe_code)]
 mod sys;
 mod target;
@@ -84,6 +87,7 @@ pub use command::BPF_F_TOKEN_FD;
 pub use container::Container;
 pub use delegation::Delegation;
 pub use delegation::Warning;
+pub use diagnose::may_delegate;
 pub use errno::Errno;
 pub use error::Action;
 pub use error::Error;
@@ -114,6 +118,7 @@ pub use names::ProgType;
 pub use process::Process;
 pub use reason::Reason;
 pub use running::Running;
+pub use step::Step;
 pub use target::Target;
 pub use token::inherited_fd;
 pub use token::Discovery;

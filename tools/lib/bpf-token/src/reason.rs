@@ -6,6 +6,9 @@ use std::fmt;
 /// Texts up to this length are told whole in one line, in bytes.
 const ONE_LINE: usize = 400;
 
+/// What the verifier of Linux 7.3 begins its verdict with.
+const VERDICT: &str = "Verification failed: ";
+
 /// Why something failed.
 ///
 /// Of the lines of a log, the last ones tell: a verifier's log begins with the program.
@@ -57,7 +60,8 @@ impl Reason {
         self.text.lines()
     }
 
-    /// The last line that tells a cause: not the verifier's statistics.
+    /// The line that tells the cause: the verifier's verdict (Linux 7.3 has one), else the last line
+    /// but for statistics.
     ///
     /// ```
     /// # let token: Option<&bpf_token::Token> = None;
@@ -68,8 +72,18 @@ impl Reason {
     /// }
     /// ```
     pub fn summary(&self) -> &str {
-        let mut lines = self.lines().rev().map(str::trim);
-        lines.find(|line| tells(line)).unwrap_or_default()
+        let last = |wanted: fn(&str) -> bool| self.lines().map(str::trim).rfind(|it| wanted(it));
+        let verdict = last(|line| line.starts_with(VERDICT));
+        verdict.or_else(|| last(tells)).unwrap_or_default()
+    }
+
+    /// What to show of a long log: these many lines from the verdict on, or the last ones if there is
+    /// no verdict.
+    pub fn excerpt(&self, most: usize) -> Vec<&str> {
+        let lines: Vec<&str> = self.lines().collect();
+        let verdict = lines.iter().rposition(|line| line.starts_with(VERDICT));
+        let start = verdict.unwrap_or(lines.len().saturating_sub(most));
+        lines[start..].iter().copied().take(most).collect()
     }
 }
 
@@ -118,6 +132,14 @@ mod tests {
         let short = Reason::new("first\nsecond\nprocessed 1 insns\n");
         assert_eq!(short.to_string(), ": first; second");
         assert_eq!(Reason::default().to_string(), "");
+        let verdict =
+            "\nVerification failed: Out of bounds: no\n\nSuggestion:\n  Look.\n\nprocessed 1";
+        let reason = Reason::new(&format!("{log}{verdict}"));
+        assert_eq!(
+            reason.to_string(),
+            ": Verification failed: Out of bounds: no"
+        );
+        assert_eq!(reason.excerpt(20).len(), 6);
         assert!(!Reason::new("\n").is_from_kernel());
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::ensure;
 use anyhow::Context;
@@ -51,6 +52,11 @@ pub fn trials() -> Vec<Trial> {
     };
     let mut trials: Vec<Trial> = OBJECTS.iter().map(object).collect();
     trials.push(crate::trial("check::token", token));
+    trials.push(crate::trial("check::with_that_very_token", very_token));
+    trials.push(crate::trial("check::does_not_load", does_not_load));
+    trials.push(crate::trial("check::what_it_prints", prints));
+    trials.push(crate::trial("load::through_a_token", load_object));
+    trials.push(crate::trial("load::pin", pin));
     trials.push(crate::trial("check::no_object", no_object));
     trials
 }
@@ -149,4 +155,174 @@ fn no_object(world: &World) -> Result<()> {
         .run(&["check", "--obj", "/nowhere.o"])?
         .must(1)?
         .explains(&["/nowhere.o", "No such file"])
+}
+
+/// An object that the verifier refuses.
+const REFUSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
+
+fn object(world: &World, name: &str) -> Result<PathBuf> {
+    let found = OBJECTS.iter().find(|(other, _)| *other == name);
+    let bytes = found.map_or(REFUSED, |(_, bytes)| bytes);
+    let file = world.dir.path().join(format!("{name}.bpf.o"));
+    std::fs::write(&file, bytes)?;
+    Ok(file)
+}
+
+/// As root of a container: what loads there with the token is not said to lack anything, whatever
+/// can be read from the object.
+fn very_token(world: &World) -> Result<()> {
+    let file = object(world, "xdp_redirect")?;
+    let least = world.json(&["check", "--json", "--obj", path(&file)])?;
+    let least = least["run_options"].as_str().context("no options")?;
+    ensure!(
+        !least.contains("btf_load"),
+        "it needs more than it did: {least}"
+    );
+    let tool = world.bpftoken();
+    let check = [
+        "check",
+        "--json",
+        "--obj",
+        path(&file),
+        "--token",
+        "/sys/fs/bpf",
+    ];
+    let check = [&[tool], &check[..]].concat();
+    let said = said(&mut world.contained(least, &check))?.must(0)?;
+    let report: bpf_token::report::Check = serde_json::from_str(&said.out)?;
+    ensure!(report.loads == Some(true), "{}", said.out);
+    ensure!(
+        report.missing.is_some_and(|missing| missing.is_empty()),
+        "{}",
+        said.out
+    );
+    ensure!(
+        !report.tried && report.note.contains("initial user namespace"),
+        "{}",
+        report.note
+    );
+
+    let less = least.replace("--maps devmap", "--maps hash");
+    ensure!(less != least, "{least}");
+    let said = crate::world::said(&mut world.contained(&less, &check))?.must(3)?;
+    let report: bpf_token::report::Check = serde_json::from_str(&said.out)?;
+    ensure!(report.loads == Some(false), "{}", said.out);
+    let why = report.why_not.context("no reason")?;
+    ensure!(why.contains("does not delegate map type devmap"), "{why}");
+    ensure!(why.contains("create map \""), "{why}");
+    Ok(())
+}
+
+/// Why an object does not load is told: the verifier's last word, and the end of its log.
+fn does_not_load(world: &World) -> Result<()> {
+    let file = object(world, "refused")?;
+    for args in [
+        &["check", "--obj", path(&file)][..],
+        &["load", "--token", "", path(&file)],
+    ] {
+        let said = world.run(args)?.must(1)?;
+        let first = said.err.lines().next().unwrap_or_default();
+        ensure!(first.len() < 600, "{first}");
+        for word in ["load program \"no_bounds\" of type xdp", "EACCES"] {
+            ensure!(first.contains(word), "{args:?}: no {word} in {first}");
+        }
+        said.tells(&["of the log, which has ", "\n  | ", "Verification failed: "])?;
+        ensure!(!first.contains("Suggestion"), "{first}");
+        ensure!(said.err.lines().count() < 40, "{}", said.err);
+    }
+    Ok(())
+}
+
+/// What it prints can be pasted, and tells what attaching takes.
+fn prints(world: &World) -> Result<()> {
+    let file = object(world, "kprobe_perf")?;
+    let text = world.run(&["check", "--obj", path(&file)])?.must(0)?.out;
+    ensure!(
+        !text.contains("mount -t bpf"),
+        "a mount that gives no token: {text}"
+    );
+    ensure!(
+        text.contains("CAP_PERFMON in the initial user namespace"),
+        "{text}"
+    );
+    ensure!(text.contains("BPFDelegatePrograms=BPFProgType"), "{text}");
+    let line = text
+        .lines()
+        .find(|line| line.contains("bpftoken mount --pid PID "));
+    let options = line
+        .and_then(|line| line.split("PID ").nth(1))
+        .context("no line")?;
+
+    // In a container that was there before.
+    let holder = crate::world::Holder::start(world, "--cmds map_create --maps hash")?;
+    let pid = holder.pid.to_string();
+    let mut mount = vec!["mount", "--pid", &pid, "--target", "/mnt"];
+    mount.extend(options.split_whitespace());
+    world.run(&mount)?.must(0)?;
+    let load = [world.bpftoken(), "load", "--token", "/mnt", path(&file)];
+    let enter = ["-t", &pid, "-U", "-m"];
+    let loaded = said(std::process::Command::new("nsenter").args(enter).args(load))?.must(0)?;
+    ensure!(
+        loaded.out.contains("loaded through a token from /mnt"),
+        "{}",
+        loaded.out
+    );
+    Ok(())
+}
+
+const XDP: &str = "--cmds map_create:prog_load --maps any --progs any --attachs any";
+
+fn load_object(world: &World) -> Result<()> {
+    let file = object(world, "xdp_redirect")?;
+    let load = |args: &[&str]| {
+        let args = [&[world.bpftoken(), "load", path(&file)], args].concat();
+        said(&mut world.contained(XDP, &args))
+    };
+    let text = load(&[])?.must(0)?.out;
+    ensure!(
+        text.contains("loaded through a token from /sys/fs/bpf"),
+        "{text}"
+    );
+    ensure!(text.contains("--pin DIR keeps it"), "{text}");
+    let json = load(&["--json"])?.must(0)?.out;
+    let report: bpf_token::report::Load = serde_json::from_str(&json)?;
+    ensure!(report.version == 1 && !report.programs.is_empty(), "{json}");
+    load(&["--token", ""])?
+        .must(1)?
+        .explains(&["because no token was given", "EPERM"])
+}
+
+/// All is pinned, or nothing.
+fn pin(world: &World) -> Result<()> {
+    let file = object(world, "xdp_redirect")?;
+    let script = |dir: &str, then: &str| {
+        let (tool, file) = (world.bpftoken(), path(&file));
+        let script = format!("{tool} load {file} --pin {dir} && {then}");
+        said(&mut world.contained(XDP, &["sh", "-c", &script]))
+    };
+    let listed = script("/sys/fs/bpf/mine", "ls /sys/fs/bpf/mine")?
+        .must(0)?
+        .out;
+    let pinned = listed
+        .lines()
+        .filter(|line| line.contains(" /sys/fs/bpf/mine/"))
+        .count();
+    let names: Vec<&str> = listed.lines().rev().take(pinned).collect();
+    ensure!(
+        pinned >= 2 && names.iter().all(|name| !name.contains(' ')),
+        "{listed}"
+    );
+    let dir = tempfile::tempdir()?;
+    std::fs::set_permissions(
+        dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )?;
+    script(path(dir.path()), "true")?
+        .must(1)?
+        .tells(&["must be in a BPF FS", path(dir.path())])?;
+    ensure!(
+        std::fs::read_dir(dir.path())?.next().is_none(),
+        "something is left"
+    );
+    Ok(())
 }

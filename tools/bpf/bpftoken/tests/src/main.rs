@@ -10,6 +10,7 @@ mod hostile;
 mod launch;
 mod library;
 mod observe;
+mod pages;
 mod reasons;
 mod run;
 mod user;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 7] = [
+    let tables: [&[(&str, Test)]; 8] = [
         library::TESTS,
         run::TESTS,
         observe::TESTS,
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         hostile::TESTS,
         reasons::TESTS,
         launch::TESTS,
+        pages::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()

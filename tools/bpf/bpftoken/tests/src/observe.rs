@@ -10,10 +10,11 @@ use std::time::Duration;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::report;
+use bpf_token::Delegation;
 use serde_json::json;
 use serde_json::Value;
 
-use crate::world::path;
 use crate::world::said;
 use crate::world::Holder;
 use crate::world::Said;
@@ -23,13 +24,15 @@ use crate::Test;
 pub const TESTS: &[(&str, Test)] = &[
     ("show::mount_and_token", show),
     ("show::nothing", show_nothing),
+    ("show::of_a_user", show_of_a_user),
+    ("probe::summary", probe_summary),
+    ("output::json_is_read_back", json_is_read_back),
     ("probe::with_a_token", probe_with_a_token),
     ("probe::without_a_token", probe_without_a_token),
     ("probe::discovery", probe_discovery),
     ("reasons::of_the_kernel", reasons),
     ("trace::events", trace),
     ("output::plain_when_piped", plain_when_piped),
-    ("output::generated_pages", generated_pages),
 ];
 
 const SOME: &str = "--cmds map_create:prog_load --maps hash:lpm_trie --progs xdp --attachs cgroup_inet_ingress:xdp";
@@ -67,7 +70,10 @@ fn show(world: &World) -> Result<()> {
     };
     let mount = find("mounts", &sees).context("no mount")?;
     ensure!(mount["target"] == "/sys/fs/bpf", "{mount}");
-    ensure!(mount["delegation"]["maps"] == "hash:lpm_trie", "{mount}");
+    ensure!(
+        mount["delegation"]["maps"] == json!(["hash", "lpm_trie"]),
+        "{mount}"
+    );
 
     let text = world
         .run(&["show", "--pid", &pid.to_string()])?
@@ -92,6 +98,79 @@ fn show_nothing(world: &World) -> Result<()> {
         .run(&["show", "--pid", "2147483647"])?
         .must(1)?
         .explains(&["there is no process 2147483647"])
+}
+
+/// A user is told which processes it was that he may not look into.
+fn show_of_a_user(world: &World) -> Result<()> {
+    let user = ["--reuid", "4321", "--regid", "4321", "--clear-groups"];
+    let said = said(
+        Command::new("setpriv")
+            .args(user)
+            .args([world.bpftoken(), "show"]),
+    )?
+    .must(0)?;
+    let line = said.out.lines().last().unwrap_or_default();
+    ensure!(
+        line.contains("could not be looked into, which takes root: 1 ("),
+        "{line}"
+    );
+    ensure!(line.contains(" more"), "{line}");
+    Ok(())
+}
+
+/// How much works comes first, and what it is fits on a screen; the reasons come if asked for.
+fn probe_summary(world: &World) -> Result<()> {
+    let probe = |args: &[&str]| -> Result<String> {
+        let args = [&[world.bpftoken(), "probe"], args].concat();
+        Ok(said(&mut world.contained(SOME, &args))?.must(0)?.out)
+    };
+    let short = probe(&[])?;
+    ensure!(short.lines().count() < 30, "{short}");
+    let counts: Vec<&str> = short.lines().skip(6).take(3).collect();
+    ensure!(counts[0].starts_with("commands "), "{short}");
+    ensure!(counts[1].contains("2 work"), "{short}");
+    ensure!(counts[2].contains("1 work"), "{short}");
+    ensure!(short.contains("hash:lpm_trie\n"), "{short}");
+    let long = probe(&["--all"])?;
+    ensure!(long.lines().count() > 90, "{long}");
+    ensure!(long.contains("(delegate_progs=xdp)"), "{long}");
+    Ok(())
+}
+
+/// What --json prints is read back by the library's types.
+fn json_is_read_back(world: &World) -> Result<()> {
+    let holder = Holder::start(world, SOME)?;
+    let show = world.run(&["show", "--json"])?.must(0)?.out;
+    let show: report::Show = serde_json::from_str(&show)?;
+    ensure!(show.version == report::VERSION, "{}", show.version);
+    let token = show
+        .tokens
+        .iter()
+        .find(|token| token.holder.pid == holder.pid);
+    let token = token.context("no token")?;
+    ensure!(Delegation::from(token.grants)
+        .to_string()
+        .contains("delegate_maps=hash:lpm_trie"));
+    let mount = show
+        .mounts
+        .iter()
+        .find(|mount| mount.processes.iter().any(|it| it.pid == holder.pid));
+    let mount = mount.context("no mount")?;
+    ensure!(
+        mount.delegation == Delegation::from(token.grants),
+        "{}",
+        mount.delegation
+    );
+
+    let probe = world.run(&["probe", "--token", "", "--json"])?.must(0)?.out;
+    let probe: report::Probe = serde_json::from_str(&probe)?;
+    ensure!(probe.version == report::VERSION, "{}", probe.version);
+    let array = probe.maps.iter().find(|one| one.name == "array");
+    ensure!(
+        array.is_some_and(|array| array.outcome.is_allowed()),
+        "no array"
+    );
+    Ok(())
 }
 
 fn outcome<'a>(report: &'a Value, kind: &str, name: &str) -> Result<&'a Value> {
@@ -320,22 +399,6 @@ fn plain_when_piped(world: &World) -> Result<()> {
         let said = world.run(command)?.must(0)?;
         ensure!(!said.out.contains('\x1b'), "colour in a pipe: {command:?}");
         ensure!(!said.out.is_empty(), "{command:?} prints nothing");
-    }
-    Ok(())
-}
-
-/// A page and completions for every command.
-fn generated_pages(world: &World) -> Result<()> {
-    let dir = world.dir.path().join("pages");
-    world.run(&["generate", path(&dir)])?.must(0)?;
-    for command in ["", "-run", "-mount", "-show", "-check", "-probe", "-trace"] {
-        let page = dir.join(format!("bpftoken{command}.1"));
-        let text = std::fs::read_to_string(&page).with_context(|| path(&page).to_owned())?;
-        ensure!(text.contains(".SH NAME"), "{}", page.display());
-    }
-    for file in ["bpftoken.bash", "_bpftoken", "bpftoken.fish"] {
-        let text = std::fs::read_to_string(dir.join(file)).context(file)?;
-        ensure!(text.contains("attachs"), "{file}");
     }
     Ok(())
 }

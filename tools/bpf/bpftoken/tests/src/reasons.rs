@@ -150,7 +150,7 @@ fn verifier_log(_: &World) -> Result<()> {
     let error = program.load(None).err().context("it loads")?;
     ensure!(error.to_string().lines().count() == 1, "{error}");
     ensure!(error.to_string().len() < 300, "{error}");
-    ensure!(error.to_string().contains("R0"), "{error}");
+    ensure!(error.to_string().contains("Unreadable register"), "{error}");
     ensure!(error.reason().lines().count() > 2000, "{error}");
 
     let mut log = bpf_token::Log::new(1000);

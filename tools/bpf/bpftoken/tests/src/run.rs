@@ -19,6 +19,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("run::bad_lists", bad_lists),
     ("run::unknown_name", unknown_name),
     ("run::target", target),
+    ("run::warnings", warnings),
     ("mount::running_container", mount),
     ("mount::refusals", mount_refusals),
 ];
@@ -142,6 +143,27 @@ fn unknown_name(world: &World) -> Result<()> {
         let said = said(&mut world.contained(options, &["true"]))?.must(125)?;
         said.explains(&words)?;
     }
+    Ok(())
+}
+
+/// A delegation that is of no use comes with a warning, and one that is of use with none.
+fn warnings(world: &World) -> Result<()> {
+    for (options, words) in [
+        (
+            "--cmds prog_load --progs xdp",
+            "program types without attach types",
+        ),
+        (
+            "--cmds map_create:link_create --maps hash",
+            "to delegate link_create changes nothing",
+        ),
+        ("--maps hash", "map types without the command map_create"),
+    ] {
+        let said = said(&mut world.contained(options, &["true"]))?.must(0)?;
+        said.tells(&["bpftoken: warning: ", words])?;
+    }
+    let said = said(&mut world.contained(LEAST, &["true"]))?.must(0)?;
+    ensure!(said.err.is_empty(), "{}", said.err);
     Ok(())
 }
 

@@ -140,10 +140,11 @@ impl Said {
         Ok(self)
     }
 
-    /// Fails unless the error is one line that holds all of these.
+    /// Fails unless the error is one line, after warnings, that holds all of these.
     pub fn explains(&self, words: &[&str]) -> Result<()> {
+        let warning = |line: &&str| line.starts_with("bpftoken: warning: ");
         ensure!(
-            self.err.lines().count() == 1,
+            self.err.lines().skip_while(warning).count() == 1,
             "not one line of error: {}",
             self.err
         );

@@ -27,8 +27,8 @@ use rustix::mount::UnmountFlags;
 use super::at;
 use super::wait_for;
 use super::Result;
-use super::Step;
 use crate::handshake;
+use crate::step::Step;
 use crate::sys;
 
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;

@@ -22,8 +22,8 @@ use super::at;
 use super::command;
 use super::NewContainer;
 use super::Result;
-use super::Step;
 use crate::handshake;
+use crate::step::Step;
 use crate::sys;
 
 /// The name of the process.

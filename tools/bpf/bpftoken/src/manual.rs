@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the man pages say beyond the options. Every example is run by a test.
+
+/// A command's examples: what each is for, and its line for the shell.
+pub struct Example(pub &'static str, pub &'static str);
+
+/// The examples of a command.
+pub fn examples(command: &str) -> &'static [Example] {
+    match command {
+        "run" => &[Example(
+            "A container of the user nobody, in which socket filters and XDP programs may be loaded. \
+             Socket filters have no choice of attach types: theirs is 0, cgroup_inet_ingress.",
+            "bpftoken run --user nobody --cmds map_create:prog_load --maps array --progs \
+             socket_filter:xdp --attachs cgroup_inet_ingress:xdp -- bpftoken probe",
+        )],
+        "mount" => &[Example(
+            "A BPF FS for the container that the process PID runs in.",
+            "bpftoken mount --pid \"$PID\" --target /mnt --cmds prog_load --progs xdp --attachs xdp",
+        )],
+        "umount" => &[Example(
+            "Take the BPF FS away again.",
+            "bpftoken umount --pid \"$PID\" --target /mnt",
+        )],
+        "show" => &[
+            Example("Who has been given what.", "bpftoken show"),
+            Example(
+                "What one process sees and holds, for a program to read.",
+                "bpftoken show --pid \"$PID\" --json",
+            ),
+        ],
+        "check" => &[Example(
+            "What has to be delegated so that an object loads.",
+            "bpftoken check --obj xdp.bpf.o",
+        )],
+        "load" => &[
+            Example(
+                "Try a delegation with an object.",
+                "bpftoken run --user nobody --cmds map_create:prog_load --maps any --progs any \
+                 --attachs any -- bpftoken load xdp.bpf.o",
+            ),
+            Example(
+                "Load it as root of the host, without a token, and keep it.",
+                "bpftoken load --token '' --pin /sys/fs/bpf/xdp xdp.bpf.o",
+            ),
+        ],
+        "probe" => &[
+            Example("What may be done here.", "bpftoken probe"),
+            Example(
+                "What could be done without a token, and the reason of each refusal.",
+                "bpftoken probe --token '' --all",
+            ),
+        ],
+        "trace" => &[Example(
+            "The tokens that are made, refused and freed within a second.",
+            "timeout --signal=INT --preserve-status 1 bpftoken trace",
+        )],
+        _ => &[],
+    }
+}
+
+/// The variables that a command reads, and what for.
+pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
+    let mut variables = vec![(
+        "NO_COLOR",
+        "If it is set to anything, the output has no colours, as it has none when it is no terminal.",
+    )];
+    if matches!(command, "load" | "probe") {
+        variables.push((
+            "LIBBPF_BPF_TOKEN_PATH",
+            "The BPF FS to take the token from when --token is not given; empty for no token. Without \
+             it, /sys/fs/bpf is tried.",
+        ));
+    }
+    variables
+}
+
+/// The exit statuses of a command.
+pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
+    if command == "run" {
+        return vec![
+            (
+                "125",
+                "bpftoken itself failed, which it tells on standard error.",
+            ),
+            ("126", "The command cannot be executed."),
+            ("127", "There is no such command."),
+            ("128 + N", "Signal N ended the command."),
+            ("any other", "That of the command."),
+        ];
+    }
+    let mut statuses = vec![
+        ("0", "It worked."),
+        ("1", "It failed, which it tells on standard error."),
+        ("2", "The command line is wrong."),
+    ];
+    if command == "check" {
+        statuses.push((
+            "3",
+            "The object does not load with the token given, or the token lacks something.",
+        ));
+    }
+    statuses
+}
+
+/// Further pages to read.
+pub const SEE_ALSO: [&str; 6] = [
+    "bpf(2)",
+    "capabilities(7)",
+    "user_namespaces(7)",
+    "newuidmap(1)",
+    "systemd.exec(5)",
+    "bpftool(8)",
+];
