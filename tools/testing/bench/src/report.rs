@@ -19,7 +19,7 @@ use crate::sizes::Size;
 /// Boots that agree within this are exact.
 const EXACT: f64 = 0.001;
 /// How many times its goal a ratio may be: of exact boots, and of those that differ.
-const EXACT_TOLERANCE: f64 = 1.005;
+const EXACT_TOLERANCE: f64 = 1.01;
 const TOLERANCE: f64 = 1.02;
 
 /// One operation on both kernels.
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_boots_meet_a_goal_exactly() {
+    fn exact_boots_meet_a_goal_within_a_hundredth() {
         let boot = |value| vec![record("a", value, 1.0)];
         let met = |c: &[f64], rust: &[f64]| {
             let boots =
@@ -227,7 +227,8 @@ mod tests {
             rows(&boots(c), &boots(rust)).unwrap()[0].met
         };
         assert!(met(&[100.0, 100.0], &[100.0, 100.0]));
-        assert!(!met(&[100.0, 100.0], &[101.0, 101.0]));
+        assert!(met(&[100.0, 100.0], &[100.9, 100.9]));
+        assert!(!met(&[100.0, 100.0], &[101.1, 101.1]));
         assert!(met(&[100.0, 104.0], &[101.0, 101.0]));
         assert!(!met(&[100.0, 104.0], &[103.0, 103.0]));
     }
