@@ -314,6 +314,7 @@ mod tests {
             include_str!("container.rs"),
             include_str!("handshake.rs"),
             include_str!("fs_context.rs"),
+            include_str!("target.rs"),
             include_str!("lib.rs"),
             include_str!("../examples/load.rs"),
             include_str!("../README.md"),

@@ -52,7 +52,8 @@ impl Process {
     ///
     /// [`Error::Invalid`] if there is none, or the number is that of a thread.
     pub fn open(pid: i32) -> Result<Self> {
-        let number = Pid::from_raw(pid).filter(|_| pid > 0);
+        // A negative number is none; in debug builds rustix does not even look at it.
+        let number = (pid > 0).then(|| Pid::from_raw(pid)).flatten();
         let number = number.ok_or_else(|| no_process(pid))?;
         match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
             Ok(pidfd) => Self::from_pidfd(pidfd),
