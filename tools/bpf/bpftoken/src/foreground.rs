@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Standing in for a command that runs in a container: signals and job control.
 
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use anyhow::Result;
 use bpf_token::Process;
 use bpf_token::Running;
+use rustix::process::Pid;
+use rustix::termios::tcgetpgrp;
+use rustix::termios::tcsetpgrp;
 use signal_hook::consts::signal;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::low_level::siginfo::Cause;
 
-/// Signals that whoever sends them means for the command.
-const FORWARDED: [i32; 12] = [
+/// Signals that whoever sends them means for the command. SIGCONT is not one of them: the command is
+/// continued when the terminal is its own again.
+const FORWARDED: [i32; 11] = [
     signal::SIGHUP,
     signal::SIGINT,
     signal::SIGQUIT,
@@ -21,7 +26,6 @@ const FORWARDED: [i32; 12] = [
     signal::SIGALRM,
     signal::SIGUSR1,
     signal::SIGUSR2,
-    signal::SIGCONT,
     signal::SIGTSTP,
     signal::SIGTTIN,
     signal::SIGTTOU,
@@ -46,11 +50,27 @@ pub fn wait(mut running: Running, signals: Signals) -> Result<ExitStatus> {
         if status.stopped_signal().is_none() {
             return Ok(status);
         }
-        // The shell sees one job, and stops and continues both.
-        signal_hook::low_level::raise(signal::SIGSTOP)?;
+        stop()?;
         // It may have ended meanwhile.
         let _ = running.command().signal(signal::SIGCONT);
     }
+}
+
+/// Stops this process until it is continued: the shell sees one job, and stops and continues both.
+///
+/// A command that is a shell itself has the terminal for one of its own process groups; it gets it
+/// back when this process gets it.
+fn stop() -> Result<()> {
+    let terminal = File::open("/dev/tty").ok();
+    let owner = terminal.as_ref().and_then(|it| tcgetpgrp(it).ok());
+    signal_hook::low_level::raise(signal::SIGSTOP)?;
+    if let (Some(terminal), Some(owner)) = (terminal, owner) {
+        if tcgetpgrp(&terminal) == Ok(rustix::process::getpgrp()) {
+            // The group may be gone.
+            let _ = tcsetpgrp(&terminal, owner);
+        }
+    }
+    Ok(())
 }
 
 /// Those that our parent does not have us ignore, as nohup(1) does, and the shell in the background.
@@ -65,10 +85,16 @@ fn not_ignored() -> Result<Vec<i32>> {
 
 fn forward(mut signals: SignalsInfo<WithOrigin>, command: &Process) {
     for origin in signals.forever() {
-        // A terminal sends its signals to all of the foreground, which is where the command is.
-        if origin.cause != Cause::Kernel {
+        // A terminal sends its signals to all of the foreground, which is where the command is,
+        // unless it is in a session of its own.
+        if origin.cause != Cause::Kernel || !in_our_session(command) {
             // Without the command there is nothing to do.
             let _ = command.signal(origin.signal);
         }
     }
+}
+
+fn in_our_session(command: &Process) -> bool {
+    let session = |process| rustix::process::getsid(process).ok();
+    session(Pid::from_raw(command.pid())) == session(None)
 }

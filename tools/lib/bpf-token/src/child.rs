@@ -63,6 +63,10 @@ pub(crate) enum Place {
 pub(crate) struct NewContainer {
     /// Whether the container has its own process namespace, which needs its own /proc.
     pub(crate) own_pids: bool,
+    /// Whether the command would be able to type into the manager's terminal.
+    pub(crate) may_type: bool,
+    /// Whether it gets a session of its own, without that terminal.
+    pub(crate) new_session: bool,
     /// Where the manager's arguments are in memory.
     pub(crate) arguments: Range<usize>,
     /// Leads to the manager as long as the container lives.
@@ -121,11 +125,14 @@ impl Plan {
     fn steps(&mut self) -> Result<i32> {
         self.close_rest().map_err(at(Step::Close))?;
         let setup = self.setup.as_fd();
-        match &self.place {
-            Place::New(_) => {
+        match &mut self.place {
+            Place::New(new) => {
                 // The id maps can only be written while the process is its user's to look into.
                 wait_for(setup, MAPPED).map_err(at(Step::Manager))?;
                 seal()?;
+                if new.may_type {
+                    new.new_session = !forbid_typing()?;
+                }
             }
             Place::Existing { pidfd } => {
                 seal()?;
@@ -225,6 +232,16 @@ fn seal() -> Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at(Step::Seal))
 }
 
+/// Keeps all of the container from typing into its terminal; returns whether the kernel can.
+fn forbid_typing() -> Result<bool> {
+    match sys::forbid_typing() {
+        Ok(()) => Ok(true),
+        // Without seccomp filters.
+        Err(Errno::NOSYS | Errno::INVAL) => Ok(false),
+        Err(errno) => Err((Step::Terminal, errno)),
+    }
+}
+
 /// Makes the mounts and the keys of a new container its own.
 fn isolate(new: &NewContainer) -> Result<()> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -251,6 +268,9 @@ fn before_exec(setup: BorrowedFd<'_>, new: &mut NewContainer) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Fork))?;
     rustix::net::send(setup, &[READY], SendFlags::NOSIGNAL).map_err(at(Step::Manager))?;
     wait_for(setup, GO).map_err(at(Step::Manager))?;
+    if new.new_session {
+        rustix::process::setsid().map_err(at(Step::Terminal))?;
+    }
     sys::close_on_exec().map_err(at(Step::Fds))?;
     for (fd, number) in &new.fds {
         sys::place_fd(fd.as_fd(), *number).map_err(at(Step::Fds))?;

@@ -4,6 +4,8 @@
 use std::env;
 use std::ffi::OsStr;
 use std::ffi::OsString;
+use std::fs;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -32,6 +34,10 @@ use crate::step::Step;
 use crate::sys;
 
 /// A command to run in new user and mount namespaces, and others as asked.
+///
+/// It has the caller's controlling terminal, and can't type into it (TIOCSTI). Where the kernel has
+/// neither seccomp nor `dev.tty.legacy_tiocsti` at 0, it is without that terminal, in a session of
+/// its own.
 ///
 /// ```no_run
 /// use bpf_token::{Container, IdMap};
@@ -191,6 +197,8 @@ impl Container {
         let own_pids = self.namespaces & libc::CLONE_NEWPID != 0;
         let place = Place::New(NewContainer {
             own_pids,
+            may_type: may_type(),
+            new_session: false,
             arguments: Process::current()?.arguments()?,
             life: theirs,
             fds: self.fds,
@@ -225,6 +233,14 @@ impl Container {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a command of ours would be able to type what others then read from our terminal: without
+/// a controlling terminal, there is no such device, and a kernel may keep this for CAP_SYS_ADMIN.
+fn may_type() -> bool {
+    let sysctl = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
+    let refused = sysctl.is_ok_and(|value| value.trim() == "0");
+    !refused && File::open("/dev/tty").is_ok()
 }
 
 /// The numbers that descriptors are passed on as: each can be one, and none twice.

@@ -16,6 +16,8 @@ pub enum Step {
     Manager,
     /// To shut others out of the process.
     Seal,
+    /// To keep the container from typing into its terminal.
+    Terminal,
     /// To enter the namespaces.
     Enter,
     /// To become root of the user namespace.
@@ -53,11 +55,15 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 21] = [
+    const ALL: [(Self, &'static str); 22] = [
         (Self::Make, "make the process and its namespaces"),
         (Self::Close, "close what the container has no use for"),
         (Self::Manager, "wait for the manager"),
         (Self::Seal, "shut others out of the process"),
+        (
+            Self::Terminal,
+            "keep the container from typing into its terminal",
+        ),
         (Self::Enter, "enter the namespaces"),
         (Self::Ids, "become root of the user namespace"),
         (Self::Propagation, "make the mounts private"),

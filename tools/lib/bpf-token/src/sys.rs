@@ -8,6 +8,7 @@ mod exec;
 #[cfg(feature = "libbpf")]
 mod libbpf;
 mod process;
+mod terminal;
 
 use rustix::io::Errno;
 use rustix::io::Result;
@@ -17,6 +18,7 @@ pub(crate) use exec::*;
 #[cfg(feature = "libbpf")]
 pub(crate) use libbpf::*;
 pub(crate) use process::*;
+pub(crate) use terminal::*;
 
 /// What a system call returned: a number that is not negative, or an errno.
 fn result(ret: libc::c_long) -> Result<i32> {

@@ -13,6 +13,7 @@ mod observe;
 mod pages;
 mod reasons;
 mod run;
+mod terminal;
 mod user;
 mod world;
 
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 8] = [
+    let tables: [&[(&str, Test)]; 9] = [
         library::TESTS,
         run::TESTS,
         observe::TESTS,
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         reasons::TESTS,
         launch::TESTS,
         pages::TESTS,
+        terminal::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()
