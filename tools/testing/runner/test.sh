@@ -26,8 +26,8 @@ one_lane() {
 	guest rust "$LOGS/test-kunit.log" "$kunit_suites"
 }
 other_lane() {
-	guest rust "$LOGS/test-bpftoken-rust.log" "$bin/bpftoken-tests"
-	guest c "$LOGS/test-bpftoken-c.log" "$bin/bpftoken-tests"
+	CPUS=2 guest rust "$LOGS/test-bpftoken-rust.log" "$bin/bpftoken-tests"
+	CPUS=2 guest c "$LOGS/test-bpftoken-c.log" "$bin/bpftoken-tests"
 	guest rust "$LOGS/test-libbpf.log" "$libbpf_suite"
 	guest c "$LOGS/test-defects-c.log" "$bin/guest --expect-defects"
 }
