@@ -3,6 +3,7 @@
 # Removes what was built. Only a directory that looks like ours is removed.
 
 . "$(dirname "$0")/common.sh"
+[ $# = 0 ] || die "clean.sh takes no argument ('$1'); it removes BUILD=$BUILD."
 [ -e "$BUILD" ] || exit 0
 [ -e "$ROOT/.made-from" ] || [ -d "$LOGS" ] || die "BUILD=$BUILD holds nothing that this project made; it is left alone."
 need_root "Removing the toolchain root"
