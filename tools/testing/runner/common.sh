@@ -14,6 +14,7 @@ ROOT=$BUILD/root
 LOGS=$BUILD/logs
 export BUILD
 
+ARGUMENTS=("$@")
 LINUX_VERSION=7.3
 JOBS=${JOBS:-$(nproc)}
 
@@ -26,12 +27,44 @@ die() {
 
 elapsed() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
 
-# need_root WHAT: refuses early, and in one message, what would fail half way.
+# need_root WHAT: refuses early, and in one message, what would fail half way; and has the script start over, contained.
 need_root() {
 	[ "$(id -u)" = 0 ] ||
 		die "$1 needs root (to chroot and to mount in a private mount namespace): run it as root, or in a privileged container."
 	unshare --mount true 2>/dev/null ||
 		die "$1 needs CAP_SYS_ADMIN (a private mount namespace): this environment does not give it even to root. In a container, run it privileged."
+	contain
+}
+
+# contain: runs the script in a PID namespace of its own. When this process ends, for whatever reason, the kernel ends all
+# that the script started, builds and emulators too, and their locks go with them and not before.
+contain() {
+	[ -z "${CONTAINED:-}" ] || return 0
+	export CONTAINED=1
+	local child status=0 signal
+	setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+		"$0" "${ARGUMENTS[@]}" <&0 &
+	child=$!
+	for signal in INT TERM HUP; do
+		# shellcheck disable=SC2064 # the process and the signal of now
+		trap "kill -KILL $child; say 'stopped by SIG$signal; all that was started has ended.'; exit $((128 + $(kill -l $signal)))" $signal
+	done
+	wait "$child" || status=$?
+	exit "$status"
+}
+
+# cause LOG: says what lies behind a failure that each tool tells in its own way.
+cause() {
+	# On a full disk, the log may lack the words.
+	if [ "$(df --output=avail -k "$BUILD" | tail -n 1)" -lt 65536 ] || grep -qE 'No space left on device|Disk quota exceeded' "$1"; then
+		say "error: the disk that holds $BUILD is full; a first run takes 8 GB, all of them together 15 GB. BUILD= names another place."
+	elif grep -qiE 'hash sum mismatch|hashes of received file' "$1"; then
+		say "error: what was downloaded is not what was tested: its hash is another one than tools/testing/runner/versions or the mirror's index has."
+	elif grep -qE 'Temporary failure (resolving|in name)|Could not (resolve|connect)|Failed to fetch|Network is unreachable|Connection timed out|download of .* failed|failed to download' "$1"; then
+		say "error: the network does not give what is needed: a Debian mirror, as this host's apt names it, and crates.io, as cargo's configuration does. What was downloaded before stays."
+	elif grep -qE 'E0514|incompatible version of rustc|different compiler|PCH file|unknown file type' "$1"; then
+		say "error: $BUILD holds objects of another toolchain; \"make clean\" removes them."
+	fi
 }
 
 # step NAME LOG COMMAND...: runs COMMAND with its output in LOG, shows that it lives and how long it took.
@@ -61,6 +94,7 @@ step() {
 	wait "$pid" || status=$?
 	if [ "$status" -ne 0 ]; then
 		tail -n 25 "$log" | sed 's/^/  | /' >&2
+		cause "$log"
 		say "error: $name failed (exit status $status) after $(elapsed $((SECONDS - start))); the whole log is in $log"
 		told=1
 		return "$status"
@@ -68,9 +102,19 @@ step() {
 	say "  $name: done in $(elapsed $((SECONDS - start)))"
 }
 
+# stamp_build: makes BUILD, and marks it as ours, which is what clean.sh goes by. A directory of somebody else's is not used.
+stamp_build() {
+	[ ! -e "$BUILD/.bpf-token-build" ] || return 0
+	if [ -d "$BUILD" ] && [ ! -e "$ROOT/.made-from" ] && [ -n "$(find "$BUILD" -mindepth 1 ! -path "$LOGS*" ! -name '.lock-*' -print -quit)" ]; then
+		die "BUILD=$BUILD holds files that this project did not make; name an empty or a new directory."
+	fi
+	mkdir -p "$BUILD"
+	echo 'The directory of a build of the BPF token in Rust; "make clean" removes it.' >"$BUILD/.bpf-token-build"
+}
+
 # lock NAME: one such build at a time in this BUILD directory; released when the script ends.
 lock() {
-	mkdir -p "$BUILD"
+	stamp_build
 	exec 9>"$BUILD/.lock-$1"
 	if ! flock --nonblock 9; then
 		say "  waiting for another run that is using $BUILD ($1) ..."
@@ -82,4 +126,4 @@ lock() {
 in_root() { "$RUNNER/enter.sh" "$@"; }
 
 # ask_about_kvm: before guests run side by side, as each of them would ask (see vm.sh).
-ask_about_kvm() { [ -e "$BUILD/accel" ] || CMD=true "$RUNNER/vm.sh" rust; }
+ask_about_kvm() { [ -e "$BUILD/accel" ] || IMAGE=${RUN:+$RUN/rust.image} CMD=true "$RUNNER/vm.sh" rust; }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Runs a command in the toolchain root. BUILD, the checkout and SHARE (if set) stand there at their own paths.
+# TREE, if set, is /linux there: what is built of one kernel tree is then built of any, as both stood at one path.
 # All mounts are in a private mount namespace and are gone with the command.
 
 . "$(dirname "$0")/common.sh"
@@ -17,6 +18,10 @@ mounts() {
 		mkdir -p "$ROOT$dir"
 		mount --rbind "$dir" "$ROOT$dir"
 	done
+	if [ -n "${TREE:-}" ]; then
+		mkdir -p "$ROOT/linux"
+		mount --bind "$TREE" "$ROOT/linux"
+	fi
 	# Names and certificates are the host's, so that registries are reached as the host reaches them.
 	for file in /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt; do
 		[ -e "$file" ] || continue
@@ -26,9 +31,14 @@ mounts() {
 }
 
 if [ -z "${IN_MOUNT_NAMESPACE:-}" ]; then
-	mkdir -p "$BUILD"/{cargo,ccache,target}
-	registries=${CARGO_HOME:-$HOME/.cargo}/config.toml
-	if [ -r "$registries" ]; then cp "$registries" "$BUILD/cargo/config.toml"; fi
+	stamp_build
+	mkdir -p "$BUILD"/{cargo,target}
+	# Of the user's cargo configuration, what tells how to reach registries: wrappers, linkers and flags are the host's.
+	for config in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
+		[ -r "$config" ] || continue
+		awk '/^[ \t]*\[/ { table = 1; keep = /^[ \t]*\[+ *(registr(y|ies)|source|net|http)[].]/ }
+			table ? keep : /^[ \t]*(registr(y|ies)|source|net|http)\./' "$config" >"$BUILD/cargo/config.toml"
+	done
 	# Shared: the root is not replaced under a command (see toolchain.sh).
 	exec 8>"$BUILD/.lock-root"
 	flock --shared 8
@@ -36,6 +46,8 @@ if [ -z "${IN_MOUNT_NAMESPACE:-}" ]; then
 fi
 
 mounts
+# Where a guest looks for programs; its root is this one.
+ln -sfn "$BUILD/target/release/bpftoken" "$ROOT/usr/local/bin/bpftoken"
 keep=()
 while IFS= read -r name; do
 	keep+=("$name=${!name}")
@@ -45,5 +57,4 @@ done < <(compgen -e | grep -iE '^(https?_proxy|no_proxy|all_proxy|CARGO_(REGISTR
 exec chroot "$ROOT" env -i "${keep[@]}" \
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 WORKDIR="$PWD" BUILD="$BUILD" \
 	CARGO_HOME="$BUILD/cargo" CARGO_TARGET_DIR="$BUILD/target" CARGO_TERM_COLOR=never \
-	CCACHE_DIR="$BUILD/ccache" CCACHE_BASEDIR="$BUILD" CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=6G \
 	bash -c 'cd "$WORKDIR" 2>/dev/null || cd /; exec "$@"' bash "$@"

@@ -49,13 +49,26 @@ clippy() {
 	"$RUNNER/kernel.sh" lint
 	local ours
 	ours=$(cd "$REPO" && find rust/kernel -name '*.rs' -printf '|%p')
-	! grep -E -B 8 -A 12 -- "--> \.\./(kernel/bpf/token/$ours):?" "$LOGS/kernel-lint.log"
+	! grep -E -B 8 -A 12 -- "--> \.\./(kernel/bpf/token/$ours):?" "$LOGS/kernel-lint.log" && no_warning "$LOGS/kernel-lint.log"
 }
 
-option_off() { "$RUNNER/kernel.sh" off; }
+# no_warning LOG: of the C files that were compiled, which are those that the patches touch, and ours.
+no_warning() { ! grep -E -A 6 '^\.\./[^ :]+\.[ch]:[0-9]+:[0-9]+: warning:' "$1"; }
+
+option_off() { "$RUNNER/kernel.sh" off && no_warning "$LOGS/kernel-off.log"; }
 
 userspace() { cd "$REPO/tools" && in_root cargo fmt --check && "$RUNNER/cargo.sh" clippy --locked --all-targets -- -D warnings; }
 
+# Another version is no fault of the change that is linted; but then nobody has tested it.
+versions() {
+	local found
+	found=$(cat "$ROOT/.versions" && echo "linux-source-$LINUX_VERSION $(cat "$BUILD/linux-source-$LINUX_VERSION.tar.xz.version" 2>/dev/null || echo of your own)")
+	diff <(awk '!/^#/ { print $1, $2 }' "$RUNNER/versions" | sort) <(sort <<<"$found") ||
+		say "  warning: the toolchain is not the one that was tested ($RUNNER/versions); see $LOGS/lint-versions.log"
+}
+
+check "versions" versions
+grep warning: "$LOGS/lint-versions.log" >&2 || true
 check "shellcheck" shell_scripts
 check "rustfmt (kernel)" kernel_rustfmt
 check "checkpatch of patches" patches

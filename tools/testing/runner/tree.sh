@@ -28,11 +28,21 @@ check_version() {
 		die "LINUX_SRC=$LINUX_SRC is Linux ${found:-of no version that its Makefile tells}; the patches are for $LINUX_VERSION, and applying them to another version would build something that nobody tested."
 }
 
+# The tested version of the source: "PACKAGE VERSION SHA256 SHA1".
+tested=$(grep "^linux-source-$LINUX_VERSION " "$RUNNER/versions")
+SNAPSHOT=${SNAPSHOT:-https://snapshot.debian.org}
+
+# From the mirror, whatever sublevel it has; else the tested one, by its hash, from the archive of all that Debian had.
 download() {
-	local into=$BUILD/download.new
+	local into=$BUILD/download.new version sha256 sha1
+	read -r _ version sha256 sha1 <<<"$tested"
 	rm -rf "$into"
 	mkdir -p "$into"
-	in_root sh -c "cd '$into' && apt-get -q update && apt-get -q download linux-source-$LINUX_VERSION && dpkg-deb -x linux-source-*.deb ."
+	if ! in_root sh -c "cd '$into' && apt-get -q update && apt-get -q download linux-source-$LINUX_VERSION"; then
+		echo "the mirror has no linux-source-$LINUX_VERSION: taking $version from $SNAPSHOT"
+		in_root /usr/lib/apt/apt-helper download-file "$SNAPSHOT/file/$sha1" "$into/linux-source-tested.deb" "SHA256:$sha256"
+	fi
+	in_root sh -c "cd '$into' && dpkg-deb -x linux-source-*.deb . && dpkg-deb -f linux-source-*.deb Version" | tail -n 1 >"$tarball.version"
 	mv "$into/usr/src/linux-source-$LINUX_VERSION.tar.xz" "$tarball"
 	rm -rf "$into"
 }
@@ -64,6 +74,9 @@ lock "tree-$kind"
 if [ "$(cat "$tree/.unpacked-from" 2>/dev/null)" != "$identity" ]; then
 	if [ "$origin" = tarball ] && [ -z "${LINUX_SRC:-}" ] && [ ! -e "$tarball" ]; then
 		step "downloading linux-source-$LINUX_VERSION" "$LOGS/download.log" download
+		found=$(cat "$tarball.version")
+		[ "$found" = "$(cut -d ' ' -f 2 <<<"$tested")" ] ||
+			say "  warning: this is linux-source-$LINUX_VERSION $found, and what was tested is $(cut -d ' ' -f 2 <<<"$tested")"
 	fi
 	step "unpacking Linux $LINUX_VERSION ($kind)" "$LOGS/unpack-$kind.log" unpack
 	if [ -n "${LINUX_SRC:-}" ]; then check_version "$tree.new"; fi
