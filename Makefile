@@ -4,13 +4,15 @@
 RUNNER := tools/testing/runner
 KERNEL ?= rust
 
-.PHONY: help run test hostile bench kernel vm shell lint install clean
+.PHONY: help run check test hostile bench kernel vm shell lint install clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
 	@echo '  make run      boots a kernel with it; an unprivileged container loads and runs BPF through a token'
-	@echo '  make test     all tests; ends with the line "N passed, N failed"'
+	@echo '  make check    seconds, without a guest: unit tests, lint of what changed [BASE=HEAD]'
+	@echo '  make test     all tests; ends with the line "N passed, N failed" [EXPECT=update]'
+	@echo '  make test TEST=name [KERNEL=...]     the tests with that in their names, in one guest'
 	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
 	@echo '  make bench    counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint     rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
@@ -28,6 +30,9 @@ help:
 
 run:
 	@$(RUNNER)/run.sh
+
+check:
+	@$(RUNNER)/check.sh
 
 test:
 	@$(RUNNER)/test.sh
@@ -57,5 +62,5 @@ install:
 clean:
 	@$(RUNNER)/clean.sh
 
-export BUILD BOOTS CHECK LINUX_SRC SEED STRESS STRINGS CALLS
+export KERNEL BUILD BASE TEST EXPECT BOOTS CHECK LINUX_SRC SEED STRESS STRINGS CALLS
 export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS

@@ -15,15 +15,17 @@ esac
 out=$BUILD/bench
 bench=$BUILD/target/release/bench
 
-"$RUNNER/kernel.sh" c >/dev/null
-"$RUNNER/kernel.sh" rust >/dev/null
+declare -A images
+for kernel in c rust; do
+	images[$kernel]=$("$RUNNER/kernel.sh" "$kernel" | tail -n 1)
+done
 step "building the benchmark" "$LOGS/bench-build.log" "$RUNNER/cargo.sh" build --locked --release -p bench
 rm -rf "$out"
 mkdir -p "$out/wall"
 
 # measure DIRECTORY KERNEL NUMBER: one boot; its output is whole only if the program ended well.
 measure() {
-	CMD="exec $bench" CPUS=1 "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new" &&
+	IMAGE=${images[$2]} CMD="exec $bench" CPUS=1 "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new" &&
 		mv "$1/$2.$3.json.new" "$1/$2.$3.json"
 }
 

@@ -35,8 +35,8 @@ ROUNDS=6
 DIFFERENT=3
 rules=(${WITHOUT:+--without "$WITHOUT"})
 
-"$RUNNER/kernel.sh" c >/dev/null
-"$RUNNER/kernel.sh" rust >/dev/null
+image_c=$("$RUNNER/kernel.sh" c | tail -n 1)
+image_rust=$("$RUNNER/kernel.sh" rust | tail -n 1)
 step "building the fuzzer" "$LOGS/fuzz-build.log" "$RUNNER/cargo.sh" build --locked --release -p fuzz
 ask_about_kvm
 
@@ -44,9 +44,9 @@ ask_about_kvm
 see() {
 	local name=$1 c status=0
 	rm -f "$out/$name".{c,rust}
-	CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
+	IMAGE=$image_c CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
 	c=$!
-	CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
+	IMAGE=$image_rust CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
 	wait "$c" || status=$?
 	return "$status"
 }

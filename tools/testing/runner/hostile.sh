@@ -10,9 +10,7 @@
 need_root "make hostile"
 [[ ${STRESS:=60} =~ ^[1-9][0-9]*$ ]] || die "STRESS=$STRESS is not a number of seconds; it is 1 or more."
 
-for kernel in rust c debug; do
-	"$RUNNER/kernel.sh" "$kernel" >/dev/null
-done
+new_run hostile rust c debug
 build_suites
 ask_about_kvm
 
@@ -32,30 +30,30 @@ suites() {
 	local script name
 	# What a guest that did not survive leaves of the suites that it did not come to.
 	for name in guest bpftoken libbpf kunit upstream; do
-		echo "it was not begun" | tee "$LOGS/hostile-$name.log" >"$LOGS/hostile-$name.log.status"
+		echo "it was not begun" | tee "$RESULTS/$name.log" >"$RESULTS/$name.log.status"
 	done
 	script="$(declare -f suite)
-		suite $LOGS/hostile-guest.log $bin/guest
-		suite $LOGS/hostile-bpftoken.log $(printf %q "$tool_suite")
-		suite $LOGS/hostile-libbpf.log $(printf %q "$libbpf_suite")
-		suite $LOGS/hostile-kunit.log $(printf %q "$kunit_suites")
-		suite $LOGS/hostile-upstream.log $(printf %q "$upstream_suite")"
-	DIR=$LOGS CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-1800} \
-		guest debug "$LOGS/hostile-suites.log" "exec $bin/hostile watch bash -c $(printf %q "$script")"
+		suite $RESULTS/guest.log $bin/guest
+		suite $RESULTS/bpftoken.log $(printf %q "$tool_suite")
+		suite $RESULTS/libbpf.log $(printf %q "$libbpf_suite")
+		suite $RESULTS/kunit.log $(printf %q "$kunit_suites")
+		suite $RESULTS/upstream.log $(printf %q "$upstream_suite")"
+	DIR=$RESULTS CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-1800} \
+		guest debug "$RESULTS/suites.log" "exec $bin/hostile watch bash -c $(printf %q "$script")"
 }
 # KASAN keeps the more freed objects the more memory there is, and to count objects in use goes through all of them.
-faults() { MEMORY=768M TIMEOUT=${TIMEOUT:-1800} guest debug "$LOGS/hostile-faults.log" "exec $bin/hostile faults"; }
+faults() { MEMORY=768M TIMEOUT=${TIMEOUT:-1800} guest debug "$RESULTS/faults.log" "exec $bin/hostile faults"; }
 stress() {
 	CPUS=4 MEMORY=3G TIMEOUT=${TIMEOUT:-$((STRESS + 840))} \
-		guest debug "$LOGS/hostile-stress.log" "exec $bin/hostile stress --seconds $STRESS ${SEED:+--seed $SEED}"
+		guest debug "$RESULTS/stress.log" "exec $bin/hostile stress --seconds $STRESS ${SEED:+--seed $SEED}"
 }
 scale() {
-	MEMORY=4G ACCEL=tcg QEMU_OPTS='-icount shift=0,sleep=off' guest rust "$LOGS/hostile-scale.log" "exec $bin/hostile scale"
+	MEMORY=4G ACCEL=tcg QEMU_OPTS='-icount shift=0,sleep=off' guest rust "$RESULTS/scale.log" "exec $bin/hostile scale"
 }
 fuzz() {
 	local status=0
 	"$RUNNER/fuzz.sh" || status=$?
-	echo "$status" >"$LOGS/hostile-fuzz.log.status"
+	echo "$status" >"$RESULTS/fuzz.log.status"
 }
 guests() {
 	suites &
@@ -66,28 +64,30 @@ guests() {
 	stress
 }
 
-# program NAME LOG START: one that fails as a whole, and shows what it has to say from the line on that matches START.
-program() {
-	local ok=0 shown
-	[ "$(cat "$2.status")" != 0 ] || ok=1
-	shown=$(sed -n "/$3/,\$p" "$2")
-	[ -n "$shown" ] || shown=$(tail -n 50 "$2")
+# show LOG START: what a program has to say, from the line on that matches START.
+show() {
+	local shown
+	shown=$(sed -n "/$2/,\$p" "$1")
+	[ -n "$shown" ] || shown=$(tail -n 50 "$1")
 	printf '%s\n' "$shown" | sed 's/^/  | /' >&2
-	record "$1" "$ok" "$((1 - ok))" "$2"
 }
 
-rm -f "$LOGS"/hostile-*.log "$LOGS"/hostile-*.status
-step "the suites, faults and stress in the debug kernel, and large numbers" "$LOGS/guests.log" guests
-step "C against Rust" "$LOGS/hostile-fuzz.log" fuzz
+step "the suites, faults and stress in the debug kernel, and large numbers" "$RESULTS/guests.log" guests
+step "C against Rust" "$RESULTS/fuzz.log" fuzz
 
-libtest "our tests, debug kernel" "$LOGS/hostile-guest.log"
-libtest "library and bpftoken, debug kernel" "$LOGS/hostile-bpftoken.log"
-kunit "reasons told by the tree's libbpf, debug kernel" "$LOGS/hostile-libbpf.log"
-kunit "KUnit, debug kernel" "$LOGS/hostile-kunit.log"
-upstream "upstream's prog_tests/token.c, debug kernel" "$LOGS/hostile-upstream.log"
-program "no complaint and no lost memory meanwhile" "$LOGS/hostile-suites.log" "^complaints and losses"
-program "faults, debug kernel" "$LOGS/hostile-faults.log" "^operation "
-program "stress, debug kernel" "$LOGS/hostile-stress.log" "^stress for "
-program "scale, Rust kernel" "$LOGS/hostile-scale.log" "number .*first"
-program "C against Rust" "$LOGS/hostile-fuzz.log" "distinct outcomes$"
-total || exit 1
+show "$RESULTS/suites.log" "^complaints and losses"
+show "$RESULTS/faults.log" "^operation "
+show "$RESULTS/stress.log" "^stress for "
+show "$RESULTS/scale.log" "number .*first"
+show "$RESULTS/fuzz.log" "distinct outcomes$"
+# The debug kernel runs what the Rust kernel does.
+total "libtest:guest-rust:our tests, debug kernel:$RESULTS/guest.log" \
+	"libtest:bpftoken-rust:library and bpftoken, debug kernel:$RESULTS/bpftoken.log" \
+	"ktap:libbpf-rust:reasons told by the tree's libbpf, debug kernel:$RESULTS/libbpf.log" \
+	"ktap:kunit-rust:KUnit, debug kernel:$RESULTS/kunit.log" \
+	"test_progs:upstream-rust:upstream's prog_tests/token.c, debug kernel:$RESULTS/upstream.log" \
+	"program:complaints:no complaint and no lost memory meanwhile:$RESULTS/suites.log" \
+	"program:faults:faults, debug kernel:$RESULTS/faults.log" \
+	"program:stress:stress, debug kernel:$RESULTS/stress.log" \
+	"program:scale:scale, Rust kernel:$RESULTS/scale.log" \
+	"program:fuzz:C against Rust:$RESULTS/fuzz.log" || exit 1

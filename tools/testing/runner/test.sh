@@ -1,35 +1,58 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# All tests that need no special kernel. Ends with the line "N passed, N failed"; exits with 0 only if all ran and passed.
+# All tests that need no special kernel. Ends with the line "N passed, N failed"; exits with 0 only if all that
+# tools/testing/expected/ lists ran, and passed.
+#   TEST     only tests whose name contains this, in one guest
+#   KERNEL   with TEST: the kernel, rust or c (rust)
+#   EXPECT   update: writes the lists of expected tests anew, from what ran
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
 need_root "make test"
+case ${EXPECT:=} in
+'' | update) ;;
+*) die "EXPECT=$EXPECT: it is update, or not set." ;;
+esac
+"$RUNNER/toolchain.sh"
 
-"$RUNNER/kernel.sh" rust >/dev/null
-"$RUNNER/kernel.sh" c >/dev/null
+if [ -n "${TEST:-}" ]; then
+	: "${KERNEL:=rust}"
+	new_run test "$KERNEL"
+	build_programs bpftoken bpftoken-tests guest results
+	step "running the tests with $TEST in their names" "$LOGS/guests.log" \
+		guest "$KERNEL" "$RESULTS/tests.log" "$bin/guest $(printf %q "$TEST"); $bin/bpftoken-tests $(printf %q "$TEST")"
+	grep -E '^test .* \.\.\. ' "$RESULTS/tests.log" || die "no test has $TEST in its name; the output is in $RESULTS/tests.log"
+	sed -n '/^failures:/,/^test result/p' "$RESULTS/tests.log" >&2
+	exit "$(awk '/^test result: FAILED/ { bad = 1 } END { print bad + 0 }' "$RESULTS/tests.log")"
+fi
+
+# The tests build while the kernels wait for one thing after the other.
+mkdir -p "$LOGS"
+"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p fuzz -p guest -p hostile \
+	>"$LOGS/tests-early.log" 2>&1 &
+new_run test rust c
 build_suites
 ask_about_kvm
 
 # Of the library and the tool, what needs no guest.
 unit_tests() {
 	local status=0
-	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken || status=$?
-	echo "$status" >"$LOGS/test-unit.log.status"
+	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results || status=$?
+	echo "$status" >"$RESULTS/unit.log.status"
 }
 
 # Two lanes of guests, of about the same length. Some of our tests race on two processors.
 one_lane() {
-	CPUS=2 guest rust "$LOGS/test-guest-rust.log" "$bin/guest"
-	CPUS=2 guest c "$LOGS/test-guest-c.log" "$bin/guest --skip defects::"
-	guest rust "$LOGS/test-upstream.log" "$upstream_suite"
-	guest rust "$LOGS/test-kunit.log" "$kunit_suites"
+	CPUS=2 guest rust "$RESULTS/guest-rust.log" "$bin/guest"
+	CPUS=2 guest c "$RESULTS/guest-c.log" "$bin/guest --skip defects::"
+	guest rust "$RESULTS/upstream-rust.log" "$upstream_suite"
+	guest rust "$RESULTS/kunit-rust.log" "$kunit_suites"
 }
 other_lane() {
-	CPUS=2 guest rust "$LOGS/test-bpftoken-rust.log" "$bin/bpftoken-tests"
-	CPUS=2 guest c "$LOGS/test-bpftoken-c.log" "$bin/bpftoken-tests"
-	guest rust "$LOGS/test-libbpf.log" "$libbpf_suite"
-	guest c "$LOGS/test-defects-c.log" "$bin/guest --expect-defects"
+	CPUS=2 guest rust "$RESULTS/bpftoken-rust.log" "$bin/bpftoken-tests"
+	CPUS=2 guest c "$RESULTS/bpftoken-c.log" "$bin/bpftoken-tests"
+	guest rust "$RESULTS/libbpf-rust.log" "$libbpf_suite"
+	guest c "$RESULTS/defects-c.log" "$bin/guest --expect-defects"
 }
 guests() {
 	other_lane &
@@ -37,17 +60,15 @@ guests() {
 	one_lane
 	wait "$other"
 }
-rm -f "$LOGS"/test-*.log "$LOGS"/test-*.status
-step "testing the library and the tool" "$LOGS/test-unit.log" unit_tests
-step "running the tests in guests, two at a time" "$LOGS/guests.log" guests
+step "testing the library and the tool" "$RESULTS/unit.log" unit_tests
+step "running the tests in guests, two at a time" "$RESULTS/guests.log" guests
 
-libtest "our tests, Rust kernel" "$LOGS/test-guest-rust.log"
-libtest "our tests, C kernel" "$LOGS/test-guest-c.log"
-libtest "the defects of C, seen on the C kernel" "$LOGS/test-defects-c.log"
-kunit "KUnit, Rust kernel" "$LOGS/test-kunit.log"
-upstream "upstream's prog_tests/token.c, Rust kernel" "$LOGS/test-upstream.log"
-kunit "reasons told by the tree's libbpf, Rust kernel" "$LOGS/test-libbpf.log"
-libtest "library and bpftoken, without a guest" "$LOGS/test-unit.log"
-libtest "library and bpftoken, Rust kernel" "$LOGS/test-bpftoken-rust.log"
-libtest "library and bpftoken, C kernel" "$LOGS/test-bpftoken-c.log"
-total || exit 1
+total "libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log" \
+	"libtest:guest-c:our tests, C kernel:$RESULTS/guest-c.log" \
+	"libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log" \
+	"ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log" \
+	"test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log" \
+	"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log" \
+	"libtest:unit:library and tools, without a guest:$RESULTS/unit.log" \
+	"libtest:bpftoken-rust:library and bpftoken, Rust kernel:$RESULTS/bpftoken-rust.log" \
+	"libtest:bpftoken-c:library and bpftoken, C kernel:$RESULTS/bpftoken-c.log" || exit 1

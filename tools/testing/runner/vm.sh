@@ -4,6 +4,8 @@
 # The guest's root is the toolchain root, read-only with a layer in memory over it: what a guest writes is gone with
 # it, but for DIR, which it shares with the host.
 #   CMD           the command; its output and exit status are passed on
+#   IMAGE         of a kernel that was built before, in place of building it
+#   CONSOLES      where the consoles of guests that failed are kept
 #   DIR           a directory shared with the guest at its own path
 #   CPUS, MEMORY  of the guest (2, 2G)
 #   TIMEOUT       seconds after which a guest with a CMD is taken for hanging (900)
@@ -13,8 +15,13 @@
 . "$(dirname "$0")/common.sh"
 kernel=${1:-rust}
 need_root "Booting a guest"
-image=$("$RUNNER/kernel.sh" "$kernel" | tail -n 1)
-console=$LOGS/console-$kernel.$$.log
+mkdir -p "${CONSOLES:=$LOGS}" "$BUILD/run"
+image=${IMAGE:-}
+if [ -z "$image" ]; then
+	image=$("$RUNNER/kernel.sh" "$kernel" | tail -n 1)
+	step "building bpftoken" "$LOGS/bpftoken-build.log" "$RUNNER/cargo.sh" build --locked --release -p bpftoken
+fi
+console=$(mktemp "$CONSOLES/console-$kernel.XXXXXX.log")
 if [ -n "${DIR:-}" ]; then
 	[ -d "$DIR" ] || die "DIR=$DIR is not a directory; it is shared with the guest, so it must exist."
 	DIR=$(realpath "$DIR")
@@ -68,7 +75,6 @@ choose_accel() {
 	head -n 1 "$answer"
 }
 
-mkdir -p "$LOGS"
 # Consoles of guests that did what they were asked are of no further use.
 find "$LOGS" -name 'console-*.log' -mtime +1 -delete
 accel=$(choose_accel)
@@ -79,8 +85,7 @@ if [ -z "${CMD:-}" ]; then
 	exit
 fi
 
-script=$BUILD/run/$$.sh
-mkdir -p "$BUILD/run"
+script=$(mktemp "$BUILD/run/XXXXXX.sh")
 trap 'rm -f "$script"' EXIT
 {
 	printf 'cd %q\n' "${DIR:-/root}"

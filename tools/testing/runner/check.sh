@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# What can be told in seconds, without a guest: unit tests, and lint of the files that differ from BASE.
+#   BASE   a commit (the one that the checkout is at)
+
+. "$(dirname "$0")/common.sh"
+need_root "make check"
+"$RUNNER/toolchain.sh"
+cd "$REPO"
+mapfile -t changed < <(git -c safe.directory="$REPO" diff --name-only --diff-filter=d "${BASE:-HEAD}" 2>/dev/null &&
+	git -c safe.directory="$REPO" ls-files --others --exclude-standard)
+failed=()
+
+check() {
+	local name=$1
+	shift
+	step "$name" "$LOGS/check-${name//[^a-z]/-}.log" "$@" || failed+=("$name")
+}
+
+# of PATTERN...: those that match, of the files that changed.
+of() {
+	local file pattern
+	for file in "${changed[@]}"; do
+		for pattern; do
+			# shellcheck disable=SC2254 # a pattern it is
+			case $file in $pattern) echo "$file" ;; esac
+		done
+	done
+}
+mapfile -t scripts < <(of 'tools/testing/runner/*.sh' .ci/run)
+mapfile -t kernel < <(of 'rust/*.rs')
+mapfile -t userspace < <(of 'tools/*.rs' 'tools/*.toml')
+
+lint_kernel() {
+	in_root rustfmt --check --edition 2021 --config-path "$BUILD/linux-rust/.rustfmt.toml" --config skip_children=true "${kernel[@]}"
+	"$RUNNER/unsafe.sh"
+}
+lint_userspace() { in_root cargo fmt --check --manifest-path tools/Cargo.toml; }
+
+check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-token -p bpftoken -p results
+[ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
+[ ${#kernel[@]} = 0 ] || check "rustfmt and unsafe code" lint_kernel
+[ ${#userspace[@]} = 0 ] || check "rustfmt" lint_userspace
+[ ${#failed[@]} = 0 ] || die "make check failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
+say "make check: ${#changed[@]} changed files, clean"
