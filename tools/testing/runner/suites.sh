@@ -9,6 +9,7 @@ new_run() {
 	shift
 	mkdir -p "$BUILD/runs"
 	RUN=$(mktemp -d "$BUILD/runs/$(date -u +%Y%m%d-%H%M%S)-$name.XXXX")
+	chmod 755 "$RUN" # what runs in a container is not root there
 	exec 6>"$RUN/.lock"
 	flock 6
 	RESULTS=$RUN/logs bin=$RUN/bin
