@@ -1,31 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Counts guest instructions on the C and on the Rust kernel, and compares them: a table here; results.json and plot.svg
-# in BUILD/bench.
+# in the directory of the run.
 #   BOOTS   of each kernel (5); the least of them counts
 #   CHECK   1: fail if an operation costs more than its goal
 
 . "$(dirname "$0")/common.sh"
+. "$RUNNER/suites.sh"
 need_root "make bench"
 [[ ${BOOTS:=5} =~ ^[1-9][0-9]*$ ]] || die "BOOTS=$BOOTS is not a number of boots; it is 1 or more."
 case ${CHECK:=0} in
 0 | 1) ;;
 *) die "CHECK=$CHECK: it is one of 0, 1." ;;
 esac
-out=$BUILD/bench
-bench=$BUILD/target/release/bench
-
-declare -A images
-for kernel in c rust; do
-	images[$kernel]=$("$RUNNER/kernel.sh" "$kernel" | tail -n 1)
-done
-step "building the benchmark" "$LOGS/bench-build.log" "$RUNNER/cargo.sh" build --locked --release -p bench
-rm -rf "$out"
+new_run bench rust c
+build_programs bench
+out=$RUN/bench
+bench=$bin/bench
 mkdir -p "$out/wall"
+for kernel in c rust; do
+	in_root llvm-nm --print-size "$BUILD/linux-$kernel/build/vmlinux" >"$out/$kernel.nm"
+done
 
 # measure DIRECTORY KERNEL NUMBER: one boot; its output is whole only if the program ended well.
 measure() {
-	IMAGE=${images[$2]} CMD="exec $bench" CPUS=1 "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new" &&
+	IMAGE=$RUN/$2.image CMD="exec $bench" CPUS=1 "$RUNNER/vm.sh" "$2" >"$1/$2.$3.json.new" &&
 		mv "$1/$2.$3.json.new" "$1/$2.$3.json"
 }
 
@@ -44,10 +43,7 @@ count_both() {
 ask_about_kvm
 
 for ((boot = 1; boot <= BOOTS; boot++)); do
-	step "counting on both kernels, boot $boot of $BOOTS" "$LOGS/bench.log" count_both "$boot"
-done
-for kernel in c rust; do
-	in_root llvm-nm --print-size "$BUILD/linux-$kernel/build/vmlinux" >"$out/$kernel.nm"
+	step "counting on both kernels, boot $boot of $BOOTS" "$RESULTS/bench.log" count_both "$boot"
 done
 
 # On a real clock where there is KVM: in pairs, so that what slows the machine slows both.
@@ -58,7 +54,7 @@ has_kvm() {
 if has_kvm; then
 	for ((boot = 1; boot <= BOOTS; boot++)); do
 		for kernel in c rust; do
-			step "timing on the $kernel kernel, boot $boot of $BOOTS" "$LOGS/bench-$kernel.log" wall "$kernel" "$boot"
+			step "timing on the $kernel kernel, boot $boot of $BOOTS" "$RESULTS/bench-$kernel.log" wall "$kernel" "$boot"
 		done
 	done
 	in_root "$bench" report --wall "$out/wall"

@@ -33,13 +33,12 @@ mapfile -t userspace < <(of 'tools/*.rs' 'tools/*.toml')
 
 lint_kernel() {
 	in_root rustfmt --check --edition 2021 --config-path "$BUILD/linux-rust/.rustfmt.toml" --config skip_children=true "${kernel[@]}"
-	"$RUNNER/unsafe.sh"
 }
 lint_userspace() { in_root cargo fmt --check --manifest-path tools/Cargo.toml; }
 
 check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-token -p bpftoken -p results
 [ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
-[ ${#kernel[@]} = 0 ] || check "rustfmt and unsafe code" lint_kernel
+[ ${#kernel[@]} = 0 ] || check "rustfmt (kernel)" lint_kernel
 [ ${#userspace[@]} = 0 ] || check "rustfmt" lint_userspace
 [ ${#failed[@]} = 0 ] || die "make check failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
 say "make check: ${#changed[@]} changed files, clean"

@@ -9,6 +9,7 @@
 #   WITHOUT   a rule that is not to explain anything (D1, D2, D4 or D6): to see that the rest notices
 
 . "$(dirname "$0")/common.sh"
+. "$RUNNER/suites.sh"
 need_root "Comparing the kernels"
 
 # number NAME MOST: a variable that must be a decimal number.
@@ -29,24 +30,28 @@ case ${WITHOUT:=} in
 esac
 [ -z "${CASES:-}" ] || [ -r "$CASES" ] || die "CASES=$CASES cannot be read; it is a file that an earlier run wrote."
 
-out=$BUILD/fuzz
-fuzz=$BUILD/target/release/fuzz
 ROUNDS=6
 DIFFERENT=3
 rules=(${WITHOUT:+--without "$WITHOUT"})
 
-image_c=$("$RUNNER/kernel.sh" c | tail -n 1)
-image_rust=$("$RUNNER/kernel.sh" rust | tail -n 1)
-step "building the fuzzer" "$LOGS/fuzz-build.log" "$RUNNER/cargo.sh" build --locked --release -p fuzz
-ask_about_kvm
+# make hostile has a run already, with all that this needs.
+if [ -n "${RUN:-}" ]; then
+	bin=$RUN/bin
+else
+	new_run fuzz rust c
+	build_programs fuzz
+	ask_about_kvm
+fi
+out=$RUN/fuzz
+fuzz=$bin/fuzz
 
 # see NAME: goes through $out/NAME.jsonl on both kernels, into $out/NAME.c and $out/NAME.rust.
 see() {
 	local name=$1 c status=0
 	rm -f "$out/$name".{c,rust}
-	IMAGE=$image_c CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
+	IMAGE=$RUN/c.image CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.c" DIR=$out "$RUNNER/vm.sh" c &
 	c=$!
-	IMAGE=$image_rust CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
+	IMAGE=$RUN/rust.image CPUS=1 CMD="exec $fuzz run $out/$name.jsonl $out/$name.rust" DIR=$out "$RUNNER/vm.sh" rust || status=$?
 	wait "$c" || status=$?
 	return "$status"
 }
@@ -74,7 +79,7 @@ fi
 repeat="${WITHOUT:+WITHOUT=$WITHOUT }$repeat tools/testing/runner/fuzz.sh"
 say "  to repeat this: $repeat"
 
-TIMEOUT=${TIMEOUT:-1800} step "running the cases on the C and on the Rust kernel" "$LOGS/fuzz.log" see cases ||
+TIMEOUT=${TIMEOUT:-1800} step "running the cases on the C and on the Rust kernel" "$RUN/logs/fuzz-guests.log" see cases ||
 	die "a guest did not go through the cases. To repeat it: $repeat"
 # shrink: of all that is smaller, takes the smallest that still differs, until nothing does.
 shrink() {
@@ -84,7 +89,7 @@ shrink() {
 	for ((round = 1; round <= ROUNDS; round++)); do
 		in_root "$fuzz" reduce "$out/smallest.jsonl" "$out/smaller.jsonl"
 		[ "$(wc -l <"$out/smaller.jsonl")" -gt 1 ] || break
-		step "looking for a smaller input, round $round" "$LOGS/fuzz-smaller.log" see smaller
+		step "looking for a smaller input, round $round" "$RUN/logs/fuzz-smaller.log" see smaller
 		status=0
 		compare smaller "$out/smaller.txt" || status=$?
 		[ "$status" = "$DIFFERENT" ] || break

@@ -11,7 +11,7 @@ need_root "make hostile"
 [[ ${STRESS:=60} =~ ^[1-9][0-9]*$ ]] || die "STRESS=$STRESS is not a number of seconds; it is 1 or more."
 
 new_run hostile rust c debug
-build_suites
+build_suites fuzz hostile
 ask_about_kvm
 
 # In the guest, suite LOG COMMAND: its output goes to LOG, its status to LOG.status. The kernel's log has its name, for
@@ -52,7 +52,7 @@ scale() {
 }
 fuzz() {
 	local status=0
-	"$RUNNER/fuzz.sh" || status=$?
+	RUN=$RUN "$RUNNER/fuzz.sh" || status=$?
 	echo "$status" >"$RESULTS/fuzz.log.status"
 }
 guests() {
@@ -82,7 +82,7 @@ show "$RESULTS/scale.log" "number .*first"
 show "$RESULTS/fuzz.log" "distinct outcomes$"
 # The debug kernel runs what the Rust kernel does.
 total "libtest:guest-rust:our tests, debug kernel:$RESULTS/guest.log" \
-	"libtest:bpftoken-rust:library and bpftoken, debug kernel:$RESULTS/bpftoken.log" \
+	"libtest:bpftoken-debug:library and bpftoken, debug kernel:$RESULTS/bpftoken.log" \
 	"ktap:libbpf-rust:reasons told by the tree's libbpf, debug kernel:$RESULTS/libbpf.log" \
 	"ktap:kunit-rust:KUnit, debug kernel:$RESULTS/kunit.log" \
 	"test_progs:upstream-rust:upstream's prog_tests/token.c, debug kernel:$RESULTS/upstream.log" \

@@ -28,7 +28,7 @@ fi
 
 # The tests build while the kernels wait for one thing after the other.
 mkdir -p "$LOGS"
-"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p fuzz -p guest -p hostile \
+"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p guest -p results \
 	>"$LOGS/tests-early.log" 2>&1 &
 new_run test rust c
 build_suites
