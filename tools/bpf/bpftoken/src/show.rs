@@ -53,7 +53,8 @@ fn known(process: &Process) -> report::Process {
 }
 
 fn look_into(process: &Process, report: &mut Show) -> Result<()> {
-    let pid = process.pid().to_string();
+    let pid = process.pid();
+    let held = bpf_token::Process::open(pid)?;
     let namespace = |name: &str| -> Result<String> {
         let link = fs::read_link(format!("/proc/{pid}/ns/{name}"))?;
         let link = link.to_string_lossy();
@@ -62,15 +63,15 @@ fn look_into(process: &Process, report: &mut Show) -> Result<()> {
     let holder = known(process);
     let user_namespace = namespace("user")?;
     let mount_namespace = namespace("mnt")?;
-    for token in bpf_token::held_tokens(&pid)? {
-        let mut held = report::HeldToken::default();
-        held.holder = holder.clone();
-        held.user_namespace.clone_from(&user_namespace);
-        held.fd = token.fd;
-        held.grants = token.info;
-        report.tokens.push(held);
+    for token in bpf_token::held_tokens(&held)? {
+        let mut new = report::HeldToken::default();
+        new.holder = holder.clone();
+        new.user_namespace.clone_from(&user_namespace);
+        new.fd = token.fd;
+        new.grants = token.info;
+        report.tokens.push(new);
     }
-    for mount in bpf_token::delegated_mounts(&pid)? {
+    for mount in bpf_token::delegated_mounts(&held)? {
         let seen = report.mounts.iter_mut().find(|seen| {
             seen.device == mount.device
                 && seen.target == mount.target

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who has what: delegated mounts and held tokens, from /proc.
 
-use std::fs;
-use std::path::Path;
 use std::path::PathBuf;
 
 use procfs::process::MountInfo;
@@ -14,6 +12,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::info::TokenInfo;
 use crate::kind::Kind;
+use crate::process::Process;
 
 /// A mounted BPF FS that delegates something.
 #[derive(Clone, Debug)]
@@ -31,7 +30,8 @@ pub struct DelegatedMount {
 /// The delegated BPF FS that a process sees.
 ///
 /// ```
-/// for mount in bpf_token::delegated_mounts("self")? {
+/// use bpf_token::Process;
+/// for mount in bpf_token::delegated_mounts(&Process::current()?)? {
 ///     println!("{}: {}", mount.target.display(), mount.delegation);
 /// }
 /// # Ok::<(), bpf_token::Error>(())
@@ -39,12 +39,13 @@ pub struct DelegatedMount {
 ///
 /// # Errors
 ///
-/// [`Error::File`] if there is no such process, or its mounts may not be read.
-pub fn delegated_mounts(pid: &str) -> Result<Vec<DelegatedMount>> {
-    let path = Path::new("/proc").join(pid).join("mountinfo");
-    let text = fs::read(&path).map_err(|error| Error::file(&path, error))?;
-    let mounts = MountInfos::from_read(&*text)
-        .map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))?;
+/// [`Error::File`] if the process has ended, or its mounts may not be read.
+pub fn delegated_mounts(process: &Process) -> Result<Vec<DelegatedMount>> {
+    let text = process.read("mountinfo")?;
+    let mounts = MountInfos::from_read(text.as_bytes()).map_err(|error| {
+        let pid = process.pid();
+        Error::Invalid(format!("the mounts of process {pid}: {error}"))
+    })?;
     mounts
         .into_iter()
         .filter(|mount| mount.fs_type == "bpf")
@@ -80,7 +81,8 @@ pub struct HeldToken {
 /// The tokens that a process holds.
 ///
 /// ```
-/// for token in bpf_token::held_tokens("self")? {
+/// use bpf_token::Process;
+/// for token in bpf_token::held_tokens(&Process::current()?)? {
 ///     println!("{}: commands {}", token.fd, token.info.cmds);
 /// }
 /// # Ok::<(), bpf_token::Error>(())
@@ -88,16 +90,12 @@ pub struct HeldToken {
 ///
 /// # Errors
 ///
-/// [`Error::File`] if there is no such process, or its descriptors may not be read.
-pub fn held_tokens(pid: &str) -> Result<Vec<HeldToken>> {
-    let dir = Path::new("/proc").join(pid).join("fdinfo");
-    let error = |error| Error::file(&dir, error);
+/// [`Error::File`] if the process has ended, or its descriptors may not be read.
+pub fn held_tokens(process: &Process) -> Result<Vec<HeldToken>> {
     let mut tokens = Vec::new();
-    for entry in fs::read_dir(&dir).map_err(error)? {
-        let entry = entry.map_err(error)?;
-        let fd = entry.file_name().to_str().and_then(|fd| fd.parse().ok());
+    for name in process.list("fdinfo")? {
         // A descriptor may be closed between the listing and the reading.
-        let (Some(fd), Ok(text)) = (fd, fs::read_to_string(entry.path())) else {
+        let (Ok(fd), Ok(text)) = (name.parse(), process.read(&format!("fdinfo/{name}"))) else {
             continue;
         };
         if let Some(info) = TokenInfo::from_fdinfo(&text) {

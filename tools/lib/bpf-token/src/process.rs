@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::fs::Dir;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::CWD;
@@ -85,7 +86,11 @@ impl Process {
     }
 
     /// This process.
-    pub(crate) fn current() -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` if it has too many descriptors; [`Error::File`] without `/proc`.
+    pub fn current() -> Result<Self> {
         let own = rustix::process::getpid();
         rustix::process::pidfd_open(own, PidfdFlags::empty())
             .map_err(|errno| Error::sys("pidfd_open", errno))
@@ -137,6 +142,24 @@ impl Process {
             .and_then(|mut file| file.read_to_string(&mut text))
             .map_err(|source| self.error(file, source))?;
         Ok(text)
+    }
+
+    /// The names in one of its directories.
+    pub(crate) fn list(&self, dir: &str) -> Result<Vec<String>> {
+        let error = |errno: Errno| self.error(dir, errno.into());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let entries = rustix::fs::openat(&self.dir, dir, flags, Mode::empty())
+            .and_then(Dir::new)
+            .map_err(error)?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(error)?;
+            let name = entry.file_name().to_string_lossy();
+            if name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// Writes a file of its directory, in one call.

@@ -11,6 +11,7 @@ use anyhow::Result;
 use bpf_token::Container;
 use bpf_token::Delegation;
 use bpf_token::IdMap;
+use bpf_token::Process;
 use bpf_token::Received;
 
 use crate::story;
@@ -90,8 +91,7 @@ fn serve(socket: &UnixStream, options: &str) -> Result<()> {
 fn held_token(socket: &UnixStream, pid: i32) -> Result<()> {
     let mut ready = [0];
     rustix::io::read(socket, &mut ready).context("wait for the container's token")?;
-    let pid = pid.to_string();
-    let tokens = bpf_token::held_tokens(&pid)?;
+    let tokens = bpf_token::held_tokens(&Process::open(pid)?)?;
     let enough = ENOUGH.parse::<Delegation>()?;
     let granted = tokens.first().map(|token| Delegation::from(token.info));
     for token in &tokens {

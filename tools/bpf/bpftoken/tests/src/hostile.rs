@@ -5,24 +5,17 @@
 //! of the manager. One process on each of two processors goes for each new process as soon as
 //! there is one.
 
+mod container;
+
 use std::fs;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
-use std::io::IoSlice;
 use std::io::Read;
 use std::io::Write;
-use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
-use std::os::fd::BorrowedFd;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
-use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::process::ExitCode;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -36,24 +29,17 @@ use bpf_token::Errno;
 use bpf_token::Error;
 use bpf_token::IdMap;
 use bpf_token::Process;
-use bpf_token::Received;
-use bpf_token::Request;
 use bpf_token::Running;
 use bpf_token::Target;
-use rustix::mount::MountFlags;
-use rustix::net::AddressFamily;
-use rustix::net::SendAncillaryBuffer;
-use rustix::net::SendAncillaryMessage;
-use rustix::net::SendFlags;
-use rustix::net::SocketFlags;
-use rustix::net::SocketType;
-use rustix::process::Pid;
-use rustix::process::PidfdFlags;
-use rustix::process::PidfdGetfdFlags;
-use rustix::process::Signal;
 
+pub use self::container::role;
+use self::container::CONTAINER;
+use self::container::FIRST;
+use self::container::KILL;
+use self::container::LOOT;
+use self::container::STOP;
+use self::container::SWAP;
 use crate::world::path;
-use crate::world::said;
 use crate::world::Holder;
 use crate::world::World;
 use crate::Test;
@@ -65,46 +51,13 @@ pub const TESTS: &[(&str, Test)] = &[
     ("hostile::stopped_process_is_not_waited_for", stopped),
     ("hostile::killed_process_is_told", killed),
     ("hostile::links_on_the_path", links),
+    ("hostile::target_changes_meanwhile", target_changes),
     ("hostile::mounted_already", mounted_already),
     ("hostile::not_a_container", not_a_container),
-    ("hostile::silence_has_a_limit", silence),
-    ("hostile::deaf_container", deaf),
-    ("hostile::too_much_in_a_message", too_much),
-    ("hostile::slow_close_is_not_waited_for", slow_close),
 ];
-
-/// The first argument of this program when it is the container's first process.
-const CONTAINER: &str = "hostile-container";
-/// The first argument of this program when it goes for new processes.
-const ATTACK: &str = "hostile-attack";
-/// The first argument of this program when it goes for the process that started it.
-const FIRST: &str = "hostile-first";
-
-/// What is done to new processes.
-const LOOT: &str = "loot";
-const STOP: &str = "stop";
-const KILL: &str = "kill";
 
 const MOUNTS: usize = 200;
 const SECRET: &str = "only host root may read this";
-
-/// What this program does when a test starts it again.
-pub fn role() -> Option<ExitCode> {
-    let mut args = std::env::args().skip(1);
-    let done = match args.next()?.as_str() {
-        CONTAINER => container(&args.next()?),
-        ATTACK => attack(&args.next()?, args.next()?.parse().ok()?),
-        FIRST => first_process(),
-        _ => return None,
-    };
-    Some(match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
-}
 
 /// The hostile container, as its test sees it.
 struct Hostile {
@@ -220,18 +173,7 @@ fn first(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn first_process() -> Result<()> {
-    let parent = rustix::process::getppid().context("no parent")?;
-    let mut loot = Loot::default();
-    go_for(parent, &mut loot);
-    let line = fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero()))?;
-    if line.iter().any(|byte| *byte != 0) {
-        loot.got("the command line", &String::from_utf8_lossy(&line));
-    }
-    Ok(())
-}
-
-fn delegation() -> Delegation {
+pub fn delegation() -> Delegation {
     let delegation = "delegate_cmds=map_create,delegate_maps=hash";
     delegation.parse().unwrap_or_default()
 }
@@ -254,7 +196,7 @@ impl Drop for Slowly {
 }
 
 /// The time that something takes which must not wait for a container.
-fn soon<T>(what: &str, it: impl FnOnce() -> T) -> Result<T> {
+pub fn soon<T>(what: &str, it: impl FnOnce() -> T) -> Result<T> {
     let begin = Instant::now();
     let result = it();
     let took = begin.elapsed();
@@ -319,6 +261,45 @@ fn links(world: &World) -> Result<()> {
     let error = target.mount(&delegation()).err().context("relative")?;
     ensure!(error.to_string().contains("absolute path"), "{error}");
     hostile.loot()?;
+    Ok(())
+}
+
+/// A directory that becomes a link to another at any time: nothing is ever mounted on the other.
+fn target_changes(world: &World) -> Result<()> {
+    let hostile = Hostile::start(world, SWAP)?;
+    let pid = hostile.running.pid();
+    let target = Target::new(hostile.running.command(), "/mnt/0");
+    let (mut mounted, mut refused) = (0, 0);
+    for n in 0..MOUNTS {
+        let done = target.mount(&delegation());
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mounts"))?;
+        ensure!(
+            !mounts.contains(" /mnt/1 bpf "),
+            "mount {n} followed the link: {done:?}"
+        );
+        match done {
+            Ok(()) => {
+                mounted += 1;
+                ensure!(mounts.contains(" /mnt/0 bpf "), "mount {n} is elsewhere");
+                target.unmount()?;
+            }
+            Err(error) => {
+                refused += 1;
+                let errno = error.errno();
+                let expected = [Some(Errno::ELOOP), Some(Errno::EBUSY)];
+                ensure!(expected.contains(&errno), "mount {n}: {error}");
+                // The directory got the other name after it was looked at, which the manager sees.
+                if mounts.contains(" /mnt/other bpf ") {
+                    Target::new(hostile.running.command(), "/mnt/other").unmount()?;
+                }
+            }
+        }
+    }
+    hostile.loot()?;
+    ensure!(
+        mounted > 0 && refused > 0,
+        "no contest: {mounted} mounted, {refused} refused"
+    );
     Ok(())
 }
 
@@ -399,250 +380,4 @@ fn not_a_container(world: &World) -> Result<()> {
     drop(end);
     ensure!(thread.join().is_ok());
     Ok(())
-}
-
-fn silence(_: &World) -> Result<()> {
-    let limit = Duration::from_millis(300);
-    let (manager, container) = UnixStream::pair()?;
-    let received = soon("receive", || Received::receive_within(&manager, limit))?;
-    ensure!(matches!(received, Err(Error::TimedOut { .. })));
-    let request = Request::send(&container)?;
-    let answer = soon("wait", || request.wait_within(limit))?;
-    ensure!(matches!(answer, Err(Error::TimedOut { .. })));
-    Ok(())
-}
-
-/// A container that does not read what it is sent.
-fn deaf(_: &World) -> Result<()> {
-    let (manager, container) = UnixStream::pair()?;
-    manager.set_nonblocking(true)?;
-    while (&manager).write(&[0; 4096]).is_ok() {}
-    manager.set_nonblocking(false)?;
-    let _request = Request::send(&container)?;
-    let received = Received::receive(&manager)?;
-    let error = soon("grant", || received.grant(&delegation()))?.err();
-    let error = error.context("answered")?;
-    ensure!(error.errno() == Some(Errno::EAGAIN), "{error}");
-    Ok(())
-}
-
-/// Messages that are too long, and descriptors that are too many.
-fn too_much(_: &World) -> Result<()> {
-    let null: OwnedFd = File::open("/dev/null")?.into();
-    for (data, count) in [(&b"FFFFFFFF"[..], 1), (b"F", 2), (b"F", 200), (b"", 1)] {
-        let (manager, container) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        let before = fs::read_dir("/proc/self/fd")?.count();
-        let fds = vec![null.as_fd(); count];
-        send(&container, data, &fds)?;
-        let received = Received::receive(&manager);
-        let error = received.err().with_context(|| format!("{count} taken"))?;
-        ensure!(error.to_string().contains("something else"), "{error}");
-        let end = Instant::now() + Duration::from_secs(5);
-        while fs::read_dir("/proc/self/fd")?.count() > before {
-            ensure!(Instant::now() < end, "descriptors were kept");
-        }
-    }
-    Ok(())
-}
-
-fn send(socket: &OwnedFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    ensure!(
-        control.push(SendAncillaryMessage::ScmRights(fds)),
-        "no room"
-    );
-    let data = [IoSlice::new(data)];
-    rustix::net::sendmsg(socket, &data, &mut control, SendFlags::empty())?;
-    Ok(())
-}
-
-/// A descriptor whose last close waits for a peer that does not read, for an hour.
-fn slow_close(_: &World) -> Result<()> {
-    said(Command::new("ip").args(["link", "set", "lo", "up"]))?.must(0)?;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
-    let peer = listener.accept()?;
-    let hour = Some(Duration::from_secs(3600));
-    rustix::net::sockopt::set_socket_linger(&stream, hour)?;
-    stream.set_nonblocking(true)?;
-    while (&stream).write(&[0; 65536]).is_ok() {}
-    stream.set_nonblocking(false)?;
-    let (manager, container) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    send(&container, b"F", &[stream.as_fd()])?;
-    drop(stream);
-    let refused = soon("close", || {
-        let received = Received::receive_within(&manager, Duration::from_secs(1));
-        received.and_then(|received| received.grant(&delegation()))
-    })?;
-    let error = refused.err().context("taken")?;
-    ensure!(error.to_string().contains("no fs context"), "{error}");
-    drop(peer);
-    Ok(())
-}
-
-/// The first process of the hostile container: starts the others, and ends them.
-fn container(what: &str) -> Result<()> {
-    let none = None::<&std::ffi::CStr>;
-    rustix::mount::mount("tmpfs", "/mnt", "tmpfs", MountFlags::empty(), none)?;
-    for n in 0..MOUNTS {
-        fs::create_dir(format!("/mnt/{n}"))?;
-    }
-    symlink("/mnt", "/mnt/link")?;
-    let mut attackers = Vec::new();
-    for processor in 0..2 {
-        let mut attacker = Command::new("/proc/self/exe")
-            .args([ATTACK, what, &processor.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut out = BufReader::new(attacker.stdout.take().context("no stdout")?);
-        let mut ready = String::new();
-        out.read_line(&mut ready)?;
-        attackers.push((attacker, out));
-    }
-    // Only now, for they are no victims of each other.
-    for (attacker, _) in &attackers {
-        let mut stdin = attacker.stdin.as_ref().context("no stdin")?;
-        stdin.write_all(b"\n")?;
-    }
-    for (_, out) in &mut attackers {
-        out.read_line(&mut String::new())?;
-    }
-    println!("ready");
-    std::io::stdin().read_exact(&mut [0])?;
-    for (mut attacker, mut out) in attackers {
-        attacker.kill()?;
-        attacker.wait()?;
-        let mut loot = String::new();
-        out.read_to_string(&mut loot)?;
-        print!("{loot}");
-    }
-    Ok(())
-}
-
-/// Goes for each process newer than its own, for ever.
-fn attack(what: &str, processor: usize) -> Result<()> {
-    let mut cpus = rustix::thread::CpuSet::new();
-    cpus.set(processor);
-    rustix::thread::sched_setaffinity(None, &cpus)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let newest = File::open("/proc/loadavg")?;
-    println!("here");
-    std::io::stdin().read_exact(&mut [0])?;
-    let mut seen = newest_pid(&newest)?;
-    println!("ready");
-    let mut loot = Loot::default();
-    loop {
-        let found = newest_pid(&newest)?;
-        for pid in (seen + 1).max(found - 1)..=found {
-            let Some(target) = Pid::from_raw(pid) else {
-                continue;
-            };
-            // What may not be touched yet may be a moment later, when it has entered the container.
-            while rustix::process::test_kill_process(target) != Err(rustix::io::Errno::SRCH) {
-                match what {
-                    STOP => drop(rustix::process::kill_process(target, Signal::STOP)),
-                    KILL => drop(rustix::process::kill_process(target, Signal::KILL)),
-                    _ => go_for(target, &mut loot),
-                }
-                if newest_pid(&newest)? > found {
-                    break;
-                }
-            }
-        }
-        seen = found.max(seen);
-    }
-}
-
-/// The id that the newest process got.
-fn newest_pid(loadavg: &File) -> Result<i32> {
-    let mut text = [0; 128];
-    let length = loadavg.read_at(&mut text, 0)?;
-    let text = std::str::from_utf8(&text[..length])?;
-    let last = text.split_whitespace().last().context("empty loadavg")?;
-    Ok(last.parse()?)
-}
-
-/// What was found, to be said once.
-#[derive(Default)]
-struct Loot(Vec<&'static str>);
-
-impl Loot {
-    fn got(&mut self, what: &'static str, evidence: &dyn std::fmt::Debug) {
-        if !self.0.contains(&what) {
-            self.0.push(what);
-            println!("{what}: {evidence:?}");
-        }
-    }
-}
-
-/// Tries everything on a process.
-fn go_for(target: Pid, loot: &mut Loot) {
-    let Ok(pidfd) = rustix::process::pidfd_open(target, PidfdFlags::empty()) else {
-        return;
-    };
-    let pid = target.as_raw_nonzero().get();
-    let proc = |name: &str| format!("/proc/{pid}/{name}");
-    for fd in 0..24 {
-        if let Ok(fd) = rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()) {
-            loot.got("a descriptor", &describe(fd));
-        }
-    }
-    // The manager must not hear of it.
-    let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::USR2);
-    if trace(pid) {
-        loot.got("the trace", &"PTRACE_SEIZE");
-    }
-    if let Ok(mem) = File::options().read(true).write(true).open(proc("mem")) {
-        loot.got("the memory", &mem);
-    }
-    match fs::read(proc("environ")) {
-        Ok(text) if !text.is_empty() => {
-            loot.got("the environment", &String::from_utf8_lossy(&text));
-        }
-        _ => {}
-    }
-    for link in ["root", "cwd", "exe"] {
-        if let Ok(path) = fs::read_link(proc(link)) {
-            loot.got("a link", &(link, path));
-        }
-    }
-    if let Ok(Some(Ok(entry))) = fs::read_dir(proc("fd")).map(|mut dir| dir.next()) {
-        loot.got("the list of descriptors", &entry.file_name());
-    }
-}
-
-/// Where a descriptor leads, and what can be read there.
-fn describe(fd: OwnedFd) -> (Option<std::path::PathBuf>, String) {
-    let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
-    let mut text = [0; SECRET.len()];
-    let length = File::from(fd).read_at(&mut text, 0).unwrap_or(0);
-    (path, String::from_utf8_lossy(&text[..length]).into_owned())
-}
-
-/// Whether the process let itself be traced; it is let go at once.
-fn trace(pid: i32) -> bool {
-    let ptrace = |request: libc::c_uint| {
-        // SAFETY: None of these requests touches this process's memory.
-        unsafe { libc::ptrace(request, pid, 0, 0) == 0 }
-    };
-    if !ptrace(libc::PTRACE_SEIZE) {
-        return false;
-    }
-    ptrace(libc::PTRACE_INTERRUPT);
-    // SAFETY: A null status is not written to.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
-    ptrace(libc::PTRACE_DETACH);
-    true
 }

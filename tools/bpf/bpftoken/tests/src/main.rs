@@ -6,6 +6,7 @@
 //! they look at what all processes have.
 
 mod check;
+mod handshake;
 mod hostile;
 mod launch;
 mod library;
@@ -48,12 +49,13 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 9] = [
+    let tables: [&[(&str, Test)]; 10] = [
         library::TESTS,
         run::TESTS,
         observe::TESTS,
         user::TESTS,
         hostile::TESTS,
+        handshake::TESTS,
         reasons::TESTS,
         launch::TESTS,
         pages::TESTS,
