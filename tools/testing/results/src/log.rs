@@ -54,6 +54,19 @@ impl Format {
     }
 }
 
+/// How many tests the summaries of libtest in `log` count: passed, failed and ignored.
+pub fn counted(log: &str) -> usize {
+    log.lines()
+        .filter_map(|line| line.strip_prefix("test result: "))
+        .flat_map(|summary| summary.split([';', '.']))
+        .filter_map(|part| {
+            let (number, what) = part.trim().split_once(' ')?;
+            let of_a_test = ["passed", "failed", "ignored"].contains(&what);
+            of_a_test.then(|| number.parse::<usize>().ok())?
+        })
+        .sum()
+}
+
 /// Adds a test. Of two with one name, the second is told apart by a number.
 fn add(outcomes: &mut Outcomes, name: &str, outcome: Outcome) {
     let mut unique = name.to_string();
@@ -213,6 +226,14 @@ mod tests {
                 ("bpf_token: d", Outcome::Skipped("needs KVM".into())),
             ]
         );
+    }
+
+    #[test]
+    fn summaries_are_counted() {
+        let log =
+            "test result: FAILED. 1 passed; 2 failed; 3 ignored; 0 measured; 7 filtered out; \
+                   finished in 0.01s\ntest result: ok. 4 passed; 0 failed; 0 ignored; 0 measured\n";
+        assert_eq!(counted(log), 10);
     }
 
     #[test]

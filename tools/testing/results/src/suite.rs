@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::log::counted;
 use crate::log::Format;
 use crate::log::Outcome;
 use crate::log::Outcomes;
@@ -71,6 +72,13 @@ impl Suite {
         suite.broken = match status.trim() {
             "" => Some("it was not run to its end".into()),
             "0" if suite.outcomes.is_empty() => Some("it ran no test".into()),
+            // A line that something else was written into is no test's any more.
+            _ if format == Format::Libtest && counted(&text) != suite.outcomes.len() => {
+                let (told, found) = (counted(&text), suite.outcomes.len());
+                Some(format!(
+                    "it counts {told} tests, of which {found} can be read"
+                ))
+            }
             "0" => None,
             // Its failed tests say why.
             _ if suite.failures() > 0 => None,
@@ -190,7 +198,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("results-{}-{name}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory");
         let path = dir.join("log");
-        fs::write(&path, log).expect("the log");
+        let count = |what| log.matches(what).count();
+        let (ok, bad, ignored) = (count("... ok"), count("... FAILED"), count("... ignored"));
+        let summary = format!("test result: x. {ok} passed; {bad} failed; {ignored} ignored\n");
+        fs::write(&path, format!("{log}{summary}")).expect("the log");
         if !status.is_empty() {
             fs::write(dir.join("log.status"), status).expect("the status");
         }
@@ -239,6 +250,16 @@ mod tests {
             judge("one", "test a ... FAILED\n", "101\n", "a\n").failed(),
             1
         );
+    }
+
+    #[test]
+    fn a_line_that_is_broken_up_is_a_failure() {
+        let log = "test a ... ok\ntest b ... as\n... ok\n";
+        let suite = judge("broken", log, "0\n", "a\n");
+        assert_eq!(suite.failed(), 1);
+        assert!(suite
+            .tell()
+            .contains("counts 2 tests, of which 1 can be read"));
     }
 
     #[test]
