@@ -4,7 +4,7 @@
 RUNNER := tools/testing/runner
 KERNEL ?= rust
 
-.PHONY: help run check test hostile bench kernel vm shell lint install clean
+.PHONY: help run check test hostile bench kernel vm shell lint series install clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
@@ -16,6 +16,7 @@ help:
 	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
 	@echo '  make bench    counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint     rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
+	@echo '  make series   what "git am" takes on an untouched Linux 7.3, with a cover letter [OUT=]'
 	@echo
 	@echo '  make kernel KERNEL=rust|c|debug      builds a kernel; the last line is the path of its image'
 	@echo "  make vm KERNEL=... CMD='...'         boots it, runs CMD as root in the guest, passes its exit status on"
@@ -56,11 +57,14 @@ shell:
 lint:
 	@$(RUNNER)/lint.sh
 
+series:
+	@$(RUNNER)/series.sh
+
 install:
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' $(RUNNER)/install.sh
 
 clean:
 	@$(RUNNER)/clean.sh
 
-export KERNEL BUILD BASE TEST EXPECT BOOTS CHECK LINUX_SRC SEED STRESS STRINGS CALLS
+export KERNEL BUILD BASE OUT TEST EXPECT BOOTS CHECK LINUX_SRC SEED STRESS STRINGS CALLS
 export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS

@@ -3,8 +3,8 @@
 //! The BPF token: what lets a privileged manager delegate a chosen part of BPF to a user namespace.
 //!
 //! Here is the C interface that [`include/linux/bpf.h`](srctree/include/linux/bpf.h) declares; what
-//! only `kernel/bpf/` calls is in [`commands`] and [`mount`]. Each function turns raw arguments into
-//! safe ones and calls what does the work.
+//! only `kernel/bpf/` calls is in [`commands`] and [`mount`]. Each function turns raw arguments
+//! into safe ones and calls what does the work.
 //!
 //! A command goes one way, from its entry to the decision to the telling:
 //!

@@ -49,15 +49,15 @@ impl BpfFs {
     /// What this instance delegates.
     #[inline]
     pub(crate) fn delegation(&self) -> &Delegation {
-        // SAFETY: By the type invariant; the mount options live as long as their super block, and the
-        // masks in them do not change.
+        // SAFETY: By the type invariant; the mount options live as long as their super block, and
+        // the masks in them do not change.
         unsafe { &*Delegation::in_opts((*self.as_ptr()).s_fs_info.cast()) }
     }
 
     /// Makes an inode without a name on this instance, owned by the current task.
     ///
-    /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with `EINVAL`
-    /// for a type that a BPF file system does not have.
+    /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with
+    /// `EINVAL` for a type that a BPF file system does not have.
     #[inline]
     pub(crate) fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
         // SAFETY: The super block is valid; there is no directory to inherit from.

@@ -83,8 +83,8 @@ pub(crate) unsafe extern "C" fn bpf_token_create_log(
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, `decision` be where it keeps its decision, and `log`
-/// be null or the log that it writes.
+/// `attr` must be the attributes of the command, `decision` be where it keeps its decision, and
+/// `log` be null or the log that it writes.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_admit_map_create(
     attr: *const bindings::bpf_attr,
@@ -135,7 +135,8 @@ pub(crate) unsafe extern "C" fn bpf_admit_prog_load(
     decision: *mut bindings::bpf_token_decision,
     attr_log: *mut bindings::bpf_log_attr,
 ) -> *mut bindings::bpf_token {
-    // SAFETY: By the requirements of this function. The decision stays with the log, for the verifier.
+    // SAFETY: By the requirements of this function. The decision stays with the log, for the
+    // verifier.
     let (attr, decision) = unsafe {
         (*attr_log).decision = decision;
         (&(*attr).__bindgen_anon_3, begin(&mut *decision))
@@ -250,7 +251,8 @@ pub(crate) unsafe extern "C" fn bpf_token_map_refused(
 ///
 /// # Safety
 ///
-/// `env` must be the verifier's state at its begin, and `attr_log` what [`bpf_admit_prog_load`] got.
+/// `env` must be the verifier's state at its begin, and `attr_log` what [`bpf_admit_prog_load`]
+/// got.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_prog_refused(
     env: *mut bindings::bpf_verifier_env,
@@ -269,7 +271,8 @@ pub(crate) unsafe extern "C" fn bpf_token_prog_refused(
     report::log(&request, decision, Log::Open(log));
 }
 
-/// Tells which capabilities a program was verified without, when the verifier rejects it with `ret`.
+/// Tells which capabilities a program was verified without, when the verifier rejects it with
+/// `ret`.
 ///
 /// # Safety
 ///
@@ -287,8 +290,8 @@ pub(crate) unsafe extern "C" fn bpf_token_verified(
     if !rejected.iter().any(|err| err.to_errno() == ret) {
         return;
     }
-    // SAFETY: By the requirements of this function; the program has `len` instructions, and keeps its
-    // token.
+    // SAFETY: By the requirements of this function; the program has `len` instructions, and keeps
+    // its token.
     let (env, insns, attr, decision, token) = unsafe {
         let (env, prog) = (&mut *env, &*(*env).prog);
         let insns = (&raw const prog.__bindgen_anon_2).cast::<bindings::bpf_insn>();
@@ -341,8 +344,8 @@ fn calls_probe_write_user(insn: &bindings::bpf_insn) -> bool {
 /// # Safety
 ///
 /// `attr` must be the attributes of the command, `common` its common attributes, `attr_log` what
-/// `bpf_log_attr_create_vlog` made of them, and `decision` be where the command keeps its decision, if
-/// it came to one.
+/// `bpf_log_attr_create_vlog` made of them, and `decision` be where the command keeps its decision,
+/// if it came to one.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_tell_map_create(
     attr: *const bindings::bpf_attr,
@@ -396,7 +399,8 @@ unsafe fn tell_map_create(
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, and `decision` what [`bpf_admit_prog_load`] decided.
+/// `attr` must be the attributes of the command, and `decision` what [`bpf_admit_prog_load`]
+/// decided.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_tell_prog_load(
     attr: *const bindings::bpf_attr,

@@ -19,7 +19,8 @@ use kernel::{
     macros::kunit_tests, //
 };
 
-/// The four masks of a BPF FS instance, as `struct bpf_mount_opts` and `struct bpf_token` hold them.
+/// The four masks of a BPF FS instance, as `struct bpf_mount_opts` and `struct bpf_token` hold
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Delegation {

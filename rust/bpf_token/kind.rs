@@ -36,8 +36,9 @@ pub(crate) enum ProgType {}
 /// `enum bpf_attach_type`.
 pub(crate) enum AttachType {}
 
-/// Implements [`Kind`] for an enum: its mount option, a noun, the prefix that C has before each name
-/// here, the enumerator behind the last, the names in the order of the enum, and the further names.
+/// Implements [`Kind`] for an enum: its mount option, a noun, the prefix that C has before each
+/// name here, the enumerator behind the last, the names in the order of the enum, and the further
+/// names.
 macro_rules! kind {
     (
         $kind:ident: $option:literal, $noun:literal, $enum:ident, $prefix:ident, $max:ident,

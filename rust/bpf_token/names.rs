@@ -67,7 +67,8 @@ impl Names {
         let begin = usize::from(*self.begin.get(name.len())?);
         let end = usize::from(*self.begin.get(name.len() + 1)?);
         let last = name.last()?;
-        // Most are written as they are shown, and names of one length mostly differ in the last byte.
+        // Most are written as they are shown, and names of one length mostly differ in the last
+        // byte.
         for &value in self.by_length.get(begin..end)? {
             let candidate = self.by_value.get(usize::from(value))?.as_bytes();
             if candidate.last() == Some(last) && candidate == name {

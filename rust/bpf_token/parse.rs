@@ -126,7 +126,8 @@ impl<K: Kind> fmt::Display for Explanation<'_, K> {
         }
         write!(
             f,
-            " (accepted: 'any', a {} without {}, or a mask such as 0x3; several are separated by ':')",
+            " (accepted: 'any', a {} without {}, or a mask such as 0x3; \
+             several are separated by ':')",
             K::NOUN,
             K::PREFIX
         )

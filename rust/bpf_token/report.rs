@@ -33,8 +33,8 @@ use kernel::{
 /// The line that C writes when the descriptor in place of a map's token is none.
 const INVALID_MAP_TOKEN_FD: &CStr = c"Invalid map_token_fd.";
 
-/// Writes that line where C does, while the log is open: a log without room for it makes the command
-/// fail.
+/// Writes that line where C does, while the log is open: a log without room for it makes the
+/// command fail.
 #[inline(never)]
 pub(crate) fn wrong_token_of_map(decision: &Decision, mut log: VerifierLog<'_>) {
     if let Refusal::NotOpen(_) | Refusal::NotAToken(_) = decision.refusal {

@@ -2,7 +2,7 @@
 
 //! The sysctls that a command is decided by.
 //!
-//! Reference: [`Documentation/admin-guide/sysctl/kernel.rst`](srctree/Documentation/admin-guide/sysctl/kernel.rst).
+//! Reference: [`/proc/sys/kernel/`](srctree/Documentation/admin-guide/sysctl/kernel.rst).
 
 use kernel::bindings;
 

@@ -117,8 +117,8 @@ const _: () = {
     assert!(offset_of!(Parts, security) == offset_of!(bindings::bpf_token, security));
 };
 
-// `ARef::from(&*parts)` must not compile: parts in a box have nobody who counts. It does not as long
-// as they are not `AlwaysRefCounted`; if they were, this would be ambiguous and not compile.
+// `ARef::from(&*parts)` must not compile: parts in a box have nobody who counts. It does not as
+// long as they are not `AlwaysRefCounted`; if they were, this would be ambiguous and not compile.
 const _: fn() = || {
     struct Counted;
     trait NotCounted<A> {
@@ -152,8 +152,8 @@ impl Parts {
     /// The token as the security modules know it.
     #[inline]
     fn as_bpf_token(&self) -> &BpfToken {
-        // SAFETY: The layouts are the same. INVARIANT: By the type invariant, the modules accepted the
-        // token.
+        // SAFETY: The layouts are the same. INVARIANT: By the type invariant, the modules accepted
+        // the token.
         unsafe { &*ptr::from_ref(self).cast() }
     }
 }
@@ -320,7 +320,8 @@ impl Token {
         if unsafe { obj.as_ref() }.0.refcount.fetch_sub(1, Full) != 1 {
             return None;
         }
-        // SAFETY: That was the last reference, and by the type invariant, the parts are in a `KBox`.
+        // SAFETY: That was the last reference, and by the type invariant, the parts are in a
+        // `KBox`.
         Some(Pin::from(unsafe { KBox::from_raw(obj.cast().as_ptr()) }))
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h).
 //!
-//! Reference: [`Documentation/filesystems/mount_api.rst`](srctree/Documentation/filesystems/mount_api.rst).
+//! Reference: [the mount API](srctree/Documentation/filesystems/mount_api.rst).
 
 use crate::{
     bindings,
@@ -37,8 +37,9 @@ impl FsContext {
     /// Logs why an option is refused, as C's `errorfc()` does, for the reader of the `fsopen`
     /// descriptor, with the name of the file system before it.
     ///
-    /// Unlike C's, this leaves out what nobody reads: with `mount(2)`, which has no such descriptor,
-    /// `errorfc()` writes to the kernel's log, which is not for an unprivileged caller to fill.
+    /// Unlike C's, this leaves out what nobody reads: with `mount(2)`, which has no such
+    /// descriptor, `errorfc()` writes to the kernel's log, which is not for an unprivileged caller
+    /// to fill.
     #[cold]
     pub fn error(&self, message: fmt::Arguments<'_>) {
         let log = &raw const message;

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/nospec.h`](srctree/include/linux/nospec.h).
 //!
-//! Reference: [`Documentation/staging/speculation.rst`](srctree/Documentation/staging/speculation.rst).
+//! Reference: [Speculation](srctree/Documentation/staging/speculation.rst).
 
 use crate::bindings;
 

@@ -29,8 +29,8 @@ pub unsafe fn current_umask() -> u32 {
 
 /// An inode that was just made and that no dentry and no file leads to yet.
 ///
-/// It is in `s_inodes` of its super block: who walks that list may take a reference for a while, and
-/// does not change the inode.
+/// It is in `s_inodes` of its super block: who walks that list may take a reference for a while,
+/// and does not change the inode.
 ///
 /// # Invariants
 ///
@@ -73,7 +73,8 @@ impl NewInode<'_> {
     /// Makes the inode one without a name: it is freed with its last reference.
     #[inline]
     pub fn clear_nlink(&mut self) {
-        // SAFETY: By the type invariant, the inode is valid, and nobody else changes its link count.
+        // SAFETY: By the type invariant, the inode is valid, and nobody else changes its link
+        // count.
         unsafe { bindings::clear_nlink(self.as_ptr()) };
     }
 

@@ -27,8 +27,8 @@ pub const MAY_ACCESS: c_int = bindings::MAY_ACCESS as c_int;
 ///
 /// # Invariants
 ///
-/// The mount and the dentry are referenced, the dentry is of the super block of the mount, and it is
-/// not negative.
+/// The mount and the dentry are referenced, the dentry is of the super block of the mount, and it
+/// is not negative.
 #[repr(transparent)]
 pub struct Path(Opaque<bindings::path>);
 
@@ -49,8 +49,8 @@ impl Path {
     /// The super block of the file system that the path leads to.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock {
-        // SAFETY: By the type invariant, the mount is referenced, which keeps the super block of the
-        // dentry active; `d_sb` never changes. The type is transparent.
+        // SAFETY: By the type invariant, the mount is referenced, which keeps the super block of
+        // the dentry active; `d_sb` never changes. The type is transparent.
         unsafe { &*(*self.get().dentry).d_sb.cast() }
     }
 

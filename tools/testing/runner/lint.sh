@@ -28,22 +28,6 @@ kernel_rustfmt() {
 	in_root rustfmt --check --edition 2021 --config-path "$tree/.rustfmt.toml" --config skip_children=true "${files[@]}"
 }
 
-patches() {
-	cd "$tree"
-	in_root scripts/checkpatch.pl --no-tree --strict --terse --no-signoff \
-		--ignore COMMIT_LOG_LONG_LINE,FILE_PATH_CHANGES,LONG_LINE,GIT_COMMIT_ID,FROM_SIGN_OFF_MISMATCH,NO_AUTHOR_SIGN_OFF \
-		"$REPO"/patches/*.patch
-}
-
-new_files() {
-	cd "$REPO"
-	local files
-	mapfile -t files < <(find include rust Kbuild Kconfig -type f ! -name '*.rs')
-	# The macros of trace events are not laid out as functions are.
-	in_root "$tree/scripts/checkpatch.pl" --root="$tree" --strict --terse --no-signoff \
-		--ignore PARENTHESIS_ALIGNMENT,OPEN_ENDED_LINE -f "${files[@]}"
-}
-
 # clippy in place of the compiler tells the compiler's warnings too; those of upstream's own files are upstream's.
 clippy() {
 	"$RUNNER/kernel.sh" lint
@@ -71,8 +55,7 @@ check "versions" versions
 grep warning: "$LOGS/lint-versions.log" >&2 || true
 check "shellcheck" shell_scripts
 check "rustfmt (kernel)" kernel_rustfmt
-check "checkpatch of patches" patches
-check "checkpatch of new files" new_files
+check "series and checkpatch" "$RUNNER/series.sh" check
 check "clippy and warnings (kernel)" clippy
 check "the tree with the option off" option_off
 check "rustfmt and clippy (userspace)" userspace

@@ -109,7 +109,8 @@ for file in $patched; do
 	cp -p "$upstream/$file" "$stage/$file"
 done
 for patch in "$REPO"/patches/*.patch; do
-	[ -e "$patch" ] || continue
+	# One of the series that only adds files changes none.
+	grep -q '^+++ ' "$patch" || continue
 	in_root patch -d "$stage" -p1 --quiet --no-backup-if-mismatch -F0 <"$patch" >"$LOGS/patch.log" 2>&1 || {
 		cat "$LOGS/patch.log" >&2
 		die "$(basename "$patch") does not apply to this tree."
