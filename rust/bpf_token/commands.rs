@@ -78,8 +78,8 @@ pub(crate) unsafe extern "C" fn bpf_token_create_log(
 
 /// Decides `BPF_MAP_CREATE`, from its token step to the privileges that its map type needs.
 ///
-/// Returns the token to use, null for none, or an errno as a pointer. [`bpf_token_tell`] tells the
-/// reason.
+/// Returns the token to use, null for none, or an errno as a pointer. [`bpf_token_tell_map_create`]
+/// tells the reason.
 ///
 /// # Safety
 ///

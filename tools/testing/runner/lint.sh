@@ -56,6 +56,7 @@ grep warning: "$LOGS/lint-versions.log" >&2 || true
 check "shellcheck" shell_scripts
 check "rustfmt (kernel)" kernel_rustfmt
 check "series and checkpatch" "$RUNNER/series.sh" check
+check "documentation" "$RUNNER/docs.sh" text
 check "clippy and warnings (kernel)" clippy
 check "the tree with the option off" option_off
 check "rustfmt and clippy (userspace)" userspace
