@@ -5,9 +5,7 @@
 #   rust   our tree, CONFIG_BPF_TOKEN_RUST=y
 #   c      the untouched tree, the same configuration otherwise
 #   debug  our tree, with what debug.config adds to the configuration
-# For lint.sh, kernel.sh off|lint compiles a part and makes no image:
-#   off    our tree without the option and without Rust: the C files that our patches touch
-#   lint   our tree, with clippy in place of the compiler: the kernel crate and ours
+#   lint   for lint.sh: our tree, with clippy in place of the compiler: the kernel crate and ours, and no image
 
 . "$(dirname "$0")/common.sh"
 kernel=${1:-rust}
@@ -20,7 +18,6 @@ case $kernel in
 rust) build=build ;;
 c) kind=c build=build with='' ;;
 debug) configs+=("$RUNNER/../debug.config") ;;
-off) options=() targets=(kernel/bpf/inode.o kernel/bpf/syscall.o kernel/bpf/token.o) without+='|RUST' with='' ;;
 lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/ kernel/bpf/inode.o kernel/bpf/syscall.o) ;;
 *) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug." ;;
 esac

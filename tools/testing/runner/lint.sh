@@ -39,8 +39,6 @@ clippy() {
 # no_warning LOG: of the C files that were compiled, which are those that the patches touch, and ours.
 no_warning() { ! grep -E -A 6 '^\.\./[^ :]+\.[ch]:[0-9]+:[0-9]+: warning:' "$1"; }
 
-option_off() { "$RUNNER/kernel.sh" off && no_warning "$LOGS/kernel-off.log"; }
-
 userspace() { cd "$REPO/tools" && in_root cargo fmt --check && "$RUNNER/cargo.sh" clippy --locked --all-targets -- -D warnings; }
 
 # Another version is no fault of the change that is linted; but then nobody has tested it.
@@ -58,7 +56,6 @@ check "rustfmt (kernel)" kernel_rustfmt
 check "series and checkpatch" "$RUNNER/series.sh" check
 check "documentation" "$RUNNER/docs.sh" text
 check "clippy and warnings (kernel)" clippy
-check "the tree with the option off" option_off
 check "rustfmt and clippy (userspace)" userspace
 check "licences of the crates" "$RUNNER/dependencies.sh"
 

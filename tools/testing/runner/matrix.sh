@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# matrix.sh [ci|NAME...]: compiles, in each configuration of ../matrix, the kernel crate, ours, and the C files that patches/
+# touch. Fails on an error, a warning, a function of ours with a large stack, and, with the option off, on .text that is
+# not upstream's.
+#   ci     those that are marked for it
+#   NAME   these only
+
+. "$(dirname "$0")/common.sh"
+need_root "make matrix"
+LIST=$RUNNER/../matrix
+# Below what the kernel warns of on the smallest architecture (1,280 bytes), as calls add up.
+STACK=640
+read -r -a selected <<<"$*"
+
+"$RUNNER/toolchain.sh"
+"$RUNNER/tree.sh" c
+"$RUNNER/tree.sh" rust
+lock matrix
+touched=$(sed -n 's#^+++ b/\(kernel/[^\t]*\)\.c.*#\1.o#p' "$REPO"/patches/*.patch | sort -u)
+failed=()
+
+# fragment OPTION...: kernel.config with them, but for what only takes time here.
+fragment() {
+	local option drop='^# SPDX|DEBUG_INFO|IKCONFIG'
+	for option; do drop+="|CONFIG_${option#-}[= ]"; done
+	grep -vE "$drop" "$RUNNER/../kernel.config"
+	[[ " $* " == *" -BPF_TOKEN_RUST "* || " $* " == *" BPF_TOKEN_RUST "* ]] || echo CONFIG_BPF_TOKEN_RUST=y
+	for option; do
+		case $option in
+		-*) echo "# CONFIG_${option#-} is not set" ;;
+		*) echo "CONFIG_$option=y" ;;
+		esac
+	done
+}
+
+# compile TREE ARCH OPTION...
+compile() {
+	local tree=$BUILD/linux-$1 arch=$2 out option objects=$touched targets=(prepare)
+	shift 2
+	out=build-matrix-$arch
+	kmake() { TREE=$tree in_root make -C /linux -s O="$out" ARCH="$arch" LLVM=1 -j"$JOBS" "$@"; }
+	mkdir -p "$tree/$out"
+	fragment "$@" >"$tree/$out/.fragment"
+	kmake KCONFIG_ALLCONFIG="$tree/$out/.fragment" allnoconfig
+	for option; do
+		case $option in
+		-*) ! grep -qx "CONFIG_${option#-}=y" "$tree/$out/.config" || { echo "$option is on all the same." && return 1; } ;;
+		*) grep -qx "CONFIG_$option=y" "$tree/$out/.config" || [ "$tree" = "$BUILD/linux-c" ] || { echo "$option is off: a dependency is missing." && return 1; } ;;
+		esac
+	done
+	# A warning is told only when a file is compiled.
+	rm -rf "$tree/$out/kernel/bpf" "$tree/$out"/rust/{kernel.o,helpers/*.o,helpers/*.bc}
+	if grep -qx CONFIG_BPF_TOKEN_RUST=y "$tree/$out/.config"; then
+		targets+=(kernel/bpf/token/)
+	elif grep -qx CONFIG_BPF_SYSCALL=y "$tree/$out/.config"; then
+		objects+=" kernel/bpf/token.o"
+	else
+		objects=kernel/bpf/
+	fi
+	# shellcheck disable=SC2086 # a list
+	kmake "${targets[@]}" $objects
+}
+
+# text OBJECT: its instructions, and what they refer to.
+text() { in_root llvm-objdump -dr "$1" | sed 1,2d; }
+
+# stacks ARCH: "BYTES FUNCTION" of the crate, the largest first.
+stacks() {
+	local object=$BUILD/linux-rust/build-matrix-$1/kernel/bpf/token/bpf_token.o
+	[ -e "$object" ] || return 0
+	in_root sh -c "llvm-objdump -d --demangle '$object' | perl '$BUILD/linux-rust/scripts/checkstack.pl' $1 1" |
+		sed -nE 's/^0x[0-9a-f]+ (.*) \[[^]]*\]:[[:space:]]+([0-9]+)$/\2 \1/p' | sort -rn
+}
+
+judge() {
+	local name=$1 arch=$2 object out=build-matrix-$2 log=$LOGS/matrix-$1.log
+	! grep -E -A 8 '(^|: )warning:' "$log" >&2 || return 1
+	stacks "$arch" >"$LOGS/matrix-$name.stacks"
+	if [ -s "$LOGS/matrix-$name.stacks" ]; then
+		say "    largest stack: $(head -n 1 "$LOGS/matrix-$name.stacks")"
+		[ "$(head -n 1 "$LOGS/matrix-$name.stacks" | cut -d ' ' -f 1)" -le "$STACK" ] ||
+			{ say "error: more than $STACK bytes of stack ($name)" && return 1; }
+	fi
+	case $name in off*) ;; *) return 0 ;; esac
+	for object in $touched kernel/bpf/token.o; do
+		text "$BUILD/linux-c/$out/$object" >"$LOGS/matrix-text.c"
+		text "$BUILD/linux-rust/$out/$object" >"$LOGS/matrix-text.rust"
+		{ [ -s "$LOGS/matrix-text.c" ] && cmp "$LOGS/matrix-text.c" "$LOGS/matrix-text.rust" >&2; } ||
+			{ say "error: with the option off, .text of $object is not upstream's" && return 1; }
+	done
+	say "    .text of $(wc -w <<<"$touched kernel/bpf/token.o") objects is upstream's"
+}
+
+while read -r name arch options; do
+	case $name in '' | '#'*) continue ;; esac
+	case " ${selected[*]} " in
+	'  ') ;;
+	' ci ') [[ $name == *'*' ]] || continue ;;
+	*" ${name%\*} "*) ;;
+	*) continue ;;
+	esac
+	name=${name%\*}
+	read -r -a options <<<"$options"
+	if [[ $name == off* ]]; then
+		step "upstream ($name)" "$LOGS/matrix-upstream.log" compile c "$arch" "${options[@]}" || { failed+=("$name") && continue; }
+	fi
+	{ step "$name (${options[*]})" "$LOGS/matrix-$name.log" compile rust "$arch" "${options[@]}" && judge "$name" "$arch"; } ||
+		failed+=("$name")
+	compiled=1
+done <"$LIST"
+
+[ -n "${compiled:-}" ] || die "no configuration is called ${selected[*]}; $(cut -d ' ' -f 1 "$LIST" | grep -v '#' | tr -d '*' | paste -sd ' ') are."
+[ ${#failed[@]} = 0 ] || die "make matrix failed: ${failed[*]}"
+say "make matrix: clean"
