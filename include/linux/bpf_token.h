@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the BPF token in Rust (CONFIG_BPF_TOKEN_RUST) and kernel/bpf/ give each other, besides what
+ * The interface between kernel/bpf/ and the BPF token in Rust (CONFIG_BPF_TOKEN_RUST), beyond what
  * linux/bpf.h declares for both implementations.
  */
 #ifndef _LINUX_BPF_TOKEN_H
@@ -17,8 +17,8 @@ struct fs_parameter;
 struct seq_file;
 
 /*
- * What became of the token of a command, and why the command is refused: on the command's stack,
- * and not initialised but for @made. Only kernel/bpf/token/ looks inside.
+ * The decision about a command: which token it uses, and why it is refused. Kept on the stack of
+ * the command. Only @made is initialised, and only kernel/bpf/token/ reads the rest.
  */
 struct bpf_token_decision {
 #ifdef CONFIG_BPF_TOKEN_RUST
@@ -34,7 +34,7 @@ static inline void bpf_token_decision_init(struct bpf_token_decision *decision)
 #endif
 }
 
-/* What the trace event bpf_token_refuse tells. */
+/* The fields of the trace event bpf_token_refuse. */
 struct bpf_token_refusal {
 	u32 userns;		/* of the token that was given; 0: the caller's */
 	u64 cmds;
@@ -50,8 +50,8 @@ struct bpf_token_refusal {
 };
 
 /*
- * Where kernel/bpf/ leaves a whole step to the token in Rust, it asks for the option first, so
- * these need no other form without it.
+ * kernel/bpf/ calls these under IS_ENABLED(CONFIG_BPF_TOKEN_RUST), so they need no stubs for a
+ * kernel without the option.
  */
 int bpf_delegation_parse(struct fs_context *fc, u32 which, const struct fs_parameter *param);
 void bpf_delegation_show(struct seq_file *m, struct bpf_mount_opts *opts);

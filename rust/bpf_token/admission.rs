@@ -43,7 +43,7 @@ pub(crate) fn admit<C: Command>(
     }
 }
 
-/// The same, by the caller's own capabilities.
+/// As [`admit`], with the capabilities of the caller.
 #[inline(always)]
 fn admit_without<C: Command>(command: C, decision: &mut Decision) -> *mut bindings::bpf_token {
     let disabled = sysctl::unprivileged_bpf_disabled();
@@ -54,7 +54,7 @@ fn admit_without<C: Command>(command: C, decision: &mut Decision) -> *mut bindin
     }
 }
 
-/// The same, with the token that was given.
+/// As [`admit`], with the token that was given.
 ///
 /// Not inline, or those who give no token save the registers that only this needs: map creation by
 /// own capabilities takes 2,592 instructions then, and C 2,565.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The BPF token: what lets a privileged manager delegate a chosen part of BPF to a user namespace.
+//! The BPF token, with which a privileged manager delegates a part of BPF to a user namespace.
 //!
 //! Here is the C interface that [`include/linux/bpf.h`](srctree/include/linux/bpf.h) declares; what
 //! only `kernel/bpf/` calls is in [`commands`] and [`mount`]. Each function turns raw arguments
 //! into safe ones and calls what does the work.
 //!
-//! A command goes one way, from its entry to the decision to the telling:
+//! The call graph of a command, from its entry point to the report of its decision:
 //!
 //! ```text
 //!   bpf(2)                                                         fsconfig(2), /proc/mounts
@@ -17,15 +17,15 @@
 //!     |        |      |                                                       |
 //!     |        +------+----- token        the object, its file, its lifetime  |
 //!     |        |               |                                              |
-//!     |     request            |          what is asked for, what that needs  |
+//!     |     request            |          the types, and their capabilities   |
 //!     |        |               |                                              |
 //!     |        +-------+-------+                                              |
 //!     |                |                                                      |
-//!     |            decision    what became of the token, why it is refused    |
+//!     |            decision    which token is used, why a command is refused  |
 //!     |                |                                                      |
-//!     |             reason     the same in words                              |
+//!     |             reason     the decision as text                           |
 //!     |                |                                                      |
-//!     +------------- report    told to log and trace events                   |
+//!     +------------- report    written to the log and to trace events         |
 //!                                                                             |
 //!   names <- kind <- mask <- delegation, parse: what can be delegated --------+
 //! ```
@@ -66,7 +66,7 @@ use kernel::{
     ModuleMetadata, //
 };
 
-/// What `THIS_MODULE` is in this crate.
+/// The `THIS_MODULE` of this crate, which is built in.
 struct LocalModule;
 
 impl ModuleMetadata for LocalModule {
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn bpf_token_capable(token: *const bindings::bpf_token, ca
     Token::check_capable(token, cap).is_ok()
 }
 
-/// Gives back a reference to a token, if there is one. Can be called in atomic context.
+/// Drops a reference to a token, if there is one. Can be called in atomic context.
 ///
 /// # Safety
 ///

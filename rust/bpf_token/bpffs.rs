@@ -34,7 +34,7 @@ use kernel::{
 pub(crate) struct BpfFs(SuperBlock);
 
 impl BpfFs {
-    /// Returns `sb` as what it is, if it is a BPF file system.
+    /// Casts `sb`, if it is of a BPF file system.
     #[inline]
     pub(crate) fn from_super_block(sb: &SuperBlock) -> Option<&Self> {
         // SAFETY: The super block is valid, and its operations do not change.
@@ -46,7 +46,7 @@ impl BpfFs {
         Some(unsafe { &*ptr::from_ref(sb).cast() })
     }
 
-    /// What this instance delegates.
+    /// Returns the masks that this instance delegates.
     #[inline]
     pub(crate) fn delegation(&self) -> &Delegation {
         // SAFETY: By the type invariant; the mount options live as long as their super block, and

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `kernel/bpf/` calls for its commands, declared in
+//! The functions that `kernel/bpf/` calls for its commands, declared in
 //! [`include/linux/bpf_token.h`](srctree/include/linux/bpf_token.h).
 
 use crate::{
@@ -438,7 +438,7 @@ fn tell_now(command: impl Command, decision: &Decision, log: LogAttr<'_>, err: E
     report::trace(&command.request(), decision, err);
 }
 
-/// Gives back the token of a command that has no use for it any more, or the errno.
+/// Drops the token of a command that does not use it further, or returns the errno.
 #[inline(always)]
 fn put(token: *mut bindings::bpf_token) -> Result {
     let token = from_err_ptr(token)?;

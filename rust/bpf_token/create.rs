@@ -86,9 +86,9 @@ fn try_create(attr: &mut bindings::bpf_attr) -> Result<u32, CreateError> {
     Ok(file.publish(fd, token))
 }
 
-/// Whether the current task may make a token by `path`, and if so, of what.
+/// Checks that the current task may create a token from `path`, and returns what it delegates.
 ///
-/// The order of the checks is that of the C implementation: it decides which errno a caller sees.
+/// The order of the checks is the same as in C, as it decides which errno the caller gets.
 fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation), CreateError> {
     if !path.is_root() {
         return Err(CreateError::NotARoot);
@@ -138,7 +138,7 @@ fn tell(step: CreateError, mut log: Log<'_>) {
 }
 
 impl CreateError {
-    /// The errno, which is that of the C implementation.
+    /// Returns the errno, the same as in C.
     fn error(self) -> Error {
         match self {
             Self::NotOpen(_) => EBADF,

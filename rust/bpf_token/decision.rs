@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What became of the token of a command, and why the command is refused.
+//! The decision about a command: which token it uses, and why it is refused.
 //!
 //! A [`Decision`] is made once, where the token is looked at, stays with the command, and is told
 //! where the errno of the command is final.
@@ -18,7 +18,7 @@ use kernel::{
 
 /// What the token step of a command decided.
 ///
-/// Stands in C's `struct bpf_token_decision`, where the command keeps it.
+/// Stored in C's `struct bpf_token_decision`, on the stack of the command.
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
     pub(crate) given: Given,
@@ -77,7 +77,7 @@ pub(crate) enum Refusal {
     SecurityModule,
 }
 
-/// What of a command needs a capability.
+/// The part of a command that needs a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Command,
@@ -121,7 +121,7 @@ impl Decision {
 }
 
 impl Refusal {
-    /// The errno, which is that of the C implementation.
+    /// Returns the errno, the same as in C.
     #[inline(always)]
     pub(crate) fn error(self) -> Error {
         match self {

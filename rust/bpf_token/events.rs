@@ -43,7 +43,7 @@ pub(crate) struct Refused {
     pub(crate) attach_type: u32,
     /// The capability that is missing.
     pub(crate) cap: Option<Capability>,
-    /// What the caller gets.
+    /// The errno that the caller gets.
     pub(crate) err: Error,
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The four kinds of what can be delegated: commands, map types, program types, attach types.
+//! The four kinds of enum that can be delegated: commands, map, program and attach types.
 //!
-//! Their names stand here, and not only in the kernel's BTF, so that a look-up is cheap and names
+//! Their names are here, and not only in the kernel's BTF, so that a look-up is cheap and names
 //! work in a kernel without BTF. The build compares each table with bindgen's constants: a table
 //! that lacks an enumerator of [`include/uapi/linux/bpf.h`](srctree/include/uapi/linux/bpf.h), or
 //! has one out of order, does not compile.
@@ -19,9 +19,9 @@ use kernel::{
 pub(crate) trait Kind {
     /// The mount option that sets it.
     const OPTION: &'static str;
-    /// What one enumerator is, in words.
+    /// The noun for one enumerator.
     const NOUN: &'static str;
-    /// What C writes before the names of its enumerators.
+    /// The prefix of the enumerators in C.
     const PREFIX: &'static str;
     /// The names of its enumerators.
     const NAMES: &'static Names;

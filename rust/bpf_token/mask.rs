@@ -72,7 +72,7 @@ impl<K: Kind> Mask<K> {
     /// The bits that have an enumerator in this kernel.
     const KNOWN: u64 = (1 << K::NAMES.len()) - 1;
 
-    /// Whether the enumerator `value` is in the set. What is no enumerator is in no set.
+    /// Returns whether the enumerator `value` is in the set. A value of no enumerator never is.
     pub(crate) const fn contains(self, value: u32) -> bool {
         value < K::NAMES.len() && self.bits & (1 << value) != 0
     }
@@ -82,12 +82,12 @@ impl<K: Kind> Mask<K> {
         self.bits & Self::KNOWN == Self::KNOWN
     }
 
-    /// What of the set this kernel knows.
+    /// Returns the bits of the set that this kernel has enumerators for.
     pub(crate) const fn known(self) -> Self {
         Self::from_bits(self.bits & Self::KNOWN)
     }
 
-    /// The set in words, in the order of the enum.
+    /// Iterates over the set as text, in the order of the enum.
     pub(crate) fn parts(self) -> Parts<K> {
         Parts {
             rest: self,
@@ -96,7 +96,7 @@ impl<K: Kind> Mask<K> {
     }
 }
 
-/// One word of a [`Mask`] in words.
+/// One item of a [`Mask`] as text.
 pub(crate) enum Part {
     /// All that this kernel knows.
     Any,

@@ -55,7 +55,7 @@ fn add<K: Kind>(fc: &FsContext, mask: &mut Mask<K>, value: &[u8]) -> Result {
     Ok(())
 }
 
-/// Shows what is delegated as mount options, each behind a comma.
+/// Writes the delegated masks as mount options, each preceded by a comma.
 pub(crate) fn show_options(m: &SeqFile, delegation: &Delegation) {
     show(m, delegation.cmds);
     show(m, delegation.maps);

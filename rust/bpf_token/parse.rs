@@ -93,7 +93,7 @@ fn parse_number(item: &[u8]) -> Result<u64, Refusal<'_>> {
     }
 }
 
-/// A refusal in words, for an option of one kind.
+/// A refusal as text, for an option of one kind.
 pub(crate) struct Explanation<'a, K> {
     refusal: &'a Refusal<'a>,
     _kind: core::marker::PhantomData<K>,
@@ -134,7 +134,7 @@ impl<K: Kind> fmt::Display for Explanation<'_, K> {
     }
 }
 
-/// Text from userspace, made fit to be shown: of bounded length, and only what can be printed.
+/// Text from userspace that can be shown: of bounded length, with printable characters only.
 pub(crate) struct Printable<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Printable<'_> {

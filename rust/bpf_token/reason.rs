@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decisions in words.
+//! Decisions as text.
 //!
 //! What a reason tells is what the caller could find out by itself: about its own token, its own
 //! user namespace, and its own request.
@@ -42,7 +42,7 @@ pub(crate) struct Reason<'a> {
     pub(crate) decision: &'a Decision,
 }
 
-/// What the verifier did without.
+/// The capabilities that a program was verified without.
 pub(crate) struct VerifiedWithout<'a> {
     /// Each capability that was missing, and who denied it.
     pub(crate) missing: &'a [(Capability, Denied)],

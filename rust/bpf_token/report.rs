@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Telling those who can read it that a command is refused, and why.
+//! Reports a refused command, with its reason, to the log and to trace events.
 //!
 //! The log of the command gets the reason while it can be written; the trace event is fired when
 //! the errno of the command is final.

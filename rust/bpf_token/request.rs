@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a `bpf()` command asks for, and which privileges that needs.
+//! The request of a `bpf()` command, and the privileges that it needs.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ use kernel::{
 
 /// The attributes of a command that takes a token.
 pub(crate) trait Command: Copy {
-    /// What the command asks for.
+    /// The request of the command.
     fn request(self) -> Request;
 }
 
@@ -329,7 +329,7 @@ mod tests {
         }
     }
 
-    /// What `request` is refused for by a caller who has `caps`.
+    /// Returns why `request` is refused to a caller with `caps`.
     fn refused(request: Request, disabled: bool, caps: &[Capability]) -> Option<Refusal> {
         let capable = |cap: Capability| {
             if caps.contains(&cap) {

@@ -64,7 +64,7 @@ use kernel::{
 /// How many pointers the security modules have in a token.
 const BLOBS: usize = cfg!(CONFIG_SECURITY) as usize;
 
-/// What a token consists of, while it is made, counted and freed.
+/// The parts of a token, while it is made, counted and freed.
 ///
 /// Has the layout of `struct bpf_token`: the rest of the kernel and BPF LSM programs read it as
 /// that. It cannot be referenced by count: that is [`Token`], which there is none of before this is
@@ -81,7 +81,7 @@ struct Parts {
     refcount: Atomic<i64>,
     userns: ARef<UserNamespace>,
     allowed: Delegation,
-    /// What the security modules attach: a pointer that only they use.
+    /// The security blob, a pointer that only security modules use.
     security: [Atomic<usize>; BLOBS],
 }
 
@@ -129,7 +129,7 @@ const _: fn() = || {
     let _ = <Parts as NotCounted<_>>::holds;
 };
 
-/// The file operations of a token: what tells its descriptors from all others.
+/// The file operations of a token. Their address identifies a file as a token.
 // SAFETY: `kernel/bpf/syscall.c` only compares with this table, and reads the `struct bpf_token` in
 // the `private_data` of a file that has it.
 #[export_name = "bpf_token_fops"]
@@ -215,7 +215,7 @@ impl Token {
         Ok(token.into())
     }
 
-    /// What the token permits.
+    /// Returns the masks that the token permits.
     #[inline]
     pub(crate) fn allowed(&self) -> &Delegation {
         &self.0.allowed
@@ -255,7 +255,7 @@ impl Token {
         }
     }
 
-    /// Who denied `cap`, which C code asked [`Self::check_capable`] for in this system call.
+    /// Returns who denied `cap`, for which C code called [`Self::check_capable`] before.
     ///
     /// The capabilities of a task do not change in a system call: who has the capability was
     /// refused by a security module.
@@ -269,7 +269,7 @@ impl Token {
         }
     }
 
-    /// The answer to a caller who lacks a capability.
+    /// Returns the refusal of a caller that lacks a capability.
     #[inline]
     fn lacking(token: Option<&Self>) -> Denied {
         match token {
@@ -284,7 +284,7 @@ impl Token {
         lsm::token_cmd(self.0.as_bpf_token(), cmd)
     }
 
-    /// What `BPF_OBJ_GET_INFO_BY_FD` tells of the token.
+    /// Returns what `BPF_OBJ_GET_INFO_BY_FD` copies to userspace.
     #[inline]
     pub(crate) fn info(&self) -> Info {
         let allowed = self.allowed();
@@ -296,7 +296,7 @@ impl Token {
         ]
     }
 
-    /// Gives back a reference that C code owns, if it owns one.
+    /// Drops a reference that C code owns, if there is one.
     ///
     /// # Safety
     ///
@@ -383,7 +383,7 @@ impl PinnedDrop for Parts {
 impl PseudoFileOperations for Token {
     type Data = ARef<Self>;
 
-    /// The last reference is most often that of the file, whose end may sleep: no work item then.
+    /// The last reference is mostly the file's, whose release may sleep and needs no work item.
     #[inline]
     fn release(token: ARef<Self>) {
         // SAFETY: The reference was that of `token`.

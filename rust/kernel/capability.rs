@@ -17,7 +17,7 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// The number is that of a capability of this kernel: `cap_valid()` of C.
+/// The number is one that C's `cap_valid()` accepts.
 ///
 /// # Examples
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File system contexts: what `fsopen(2)` makes, and `fsconfig(2)` configures.
+//! File system contexts, made by `fsopen(2)` and configured by `fsconfig(2)`.
 //!
 //! C header: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h).
 //!

@@ -61,27 +61,28 @@ impl UserNamespace {
         self.0.get()
     }
 
-    /// The initial user namespace.
+    /// Returns the initial user namespace.
     #[inline]
     pub fn init() -> &'static Self {
         // SAFETY: `init_user_ns` is static and never freed.
         unsafe { Self::from_ptr(&raw const bindings::init_user_ns) }
     }
 
-    /// Whether this is the initial user namespace.
+    /// Returns whether this is the initial user namespace.
     #[inline]
     pub fn is_init(&self) -> bool {
         ptr::eq(self, Self::init())
     }
 
-    /// Whether the current task is in this user namespace (and not in an ancestor or a descendant).
+    /// Returns whether the current task is in this user namespace, and not in one above or below
+    /// it.
     #[inline]
     pub fn is_current(&self) -> bool {
         // SAFETY: There is always a current task with credentials. The result is only compared.
         ptr::eq(self.as_ptr(), unsafe { bindings::current_user_ns() })
     }
 
-    /// The number of the namespace, as `/proc/<pid>/ns/user` shows it.
+    /// Returns the inode number of the namespace, as `/proc/<pid>/ns/user` shows it.
     #[inline]
     pub fn inum(&self) -> u32 {
         // SAFETY: By the type invariant, the namespace is alive; its number does not change.
@@ -97,7 +98,7 @@ impl UserNamespace {
         unsafe { bindings::ns_capable(self.as_ptr(), cap.as_raw()) }
     }
 
-    /// As [`Self::capable`], without a mark on the task and without audit: to tell, not to permit.
+    /// As [`Self::capable`], but does not mark the task, and is not audited. Not for a decision.
     #[inline]
     pub fn capable_noaudit(&self, cap: Capability) -> bool {
         // SAFETY: By the type invariant, the namespace is alive.

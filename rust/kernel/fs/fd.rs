@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looking up a file descriptor for the length of a system call.
+//! Looking up a file descriptor for the duration of a system call.
 //!
 //! C header: [`include/linux/file.h`](srctree/include/linux/file.h).
 
@@ -45,7 +45,7 @@ impl Fd {
         })
     }
 
-    /// The file behind the descriptor.
+    /// Returns the file behind the descriptor.
     #[inline]
     pub fn file(&self) -> &LocalFile {
         // SAFETY: By the type invariant, the file stays valid until `self` is dropped.

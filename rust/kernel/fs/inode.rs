@@ -27,14 +27,14 @@ pub unsafe fn current_umask() -> u32 {
     unsafe { bindings::current_umask() as u32 }
 }
 
-/// An inode that was just made and that no dentry and no file leads to yet.
+/// A new inode to which no dentry and no file points yet.
 ///
-/// It is in `s_inodes` of its super block: who walks that list may take a reference for a while,
-/// and does not change the inode.
+/// It is in `s_inodes` of its super block. Code that walks that list may hold a reference for a
+/// while, but does not change the inode.
 ///
 /// # Invariants
 ///
-/// `inode` is valid, `self` owns one reference to it, and neither a dentry nor a file leads to it.
+/// `inode` is valid, `self` owns one reference to it, and neither a dentry nor a file points to it.
 /// Its super block stays active for `'a`.
 pub struct NewInode<'a> {
     inode: NonNull<bindings::inode>,
@@ -46,8 +46,8 @@ impl NewInode<'_> {
     ///
     /// # Safety
     ///
-    /// `inode` must be valid, no dentry and no file lead to it, and its super block stay active for
-    /// the lifetime of the result. The caller gives up one reference.
+    /// `inode` must be valid, no dentry and no file point to it, and its super block stay active
+    /// for the lifetime of the result. The caller gives up one reference.
     #[inline]
     pub unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Self {
         // INVARIANT: The caller vouches for it.
@@ -57,7 +57,7 @@ impl NewInode<'_> {
         }
     }
 
-    /// Whether the inode is one of this super block.
+    /// Returns whether the inode belongs to this super block.
     #[inline]
     pub(super) fn is_of(&self, super_block: &SuperBlock) -> bool {
         // SAFETY: By the type invariant, the inode is valid; its super block does not change.
@@ -70,7 +70,7 @@ impl NewInode<'_> {
         self.inode.as_ptr()
     }
 
-    /// Makes the inode one without a name: it is freed with its last reference.
+    /// Sets the link count to zero, so that dropping the last reference frees the inode.
     #[inline]
     pub fn clear_nlink(&mut self) {
         // SAFETY: By the type invariant, the inode is valid, and nobody else changes its link
@@ -78,7 +78,7 @@ impl NewInode<'_> {
         unsafe { bindings::clear_nlink(self.as_ptr()) };
     }
 
-    /// Hands the reference on to what takes it.
+    /// Returns the inode with its reference, which the caller now owns.
     #[inline]
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).as_ptr()

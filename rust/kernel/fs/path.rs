@@ -39,14 +39,14 @@ impl Path {
         self.0.get()
     }
 
-    /// The mount, and the dentry on it.
+    /// Returns the mount, and the dentry on it.
     #[inline]
     pub(super) fn get(&self) -> bindings::path {
         // SAFETY: By the type invariant, the path is valid, and nobody writes to it.
         unsafe { *self.as_ptr() }
     }
 
-    /// The super block of the file system that the path leads to.
+    /// Returns the super block of the file system that the path is on.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock {
         // SAFETY: By the type invariant, the mount is referenced, which keeps the super block of
@@ -54,15 +54,15 @@ impl Path {
         unsafe { &*(*self.get().dentry).d_sb.cast() }
     }
 
-    /// Whether the path leads to the root directory of its file system.
+    /// Returns whether this is the path of the root directory of its file system.
     #[inline]
     pub fn is_root(&self) -> bool {
         ptr::eq(self.get().dentry, self.super_block().root())
     }
 
-    /// Checks that the current task may access what the path leads to.
+    /// Checks that the current task may access the inode at this path.
     ///
-    /// `mask` is made of `MAY_*`. The result is that of `path_permission`: `EACCES` as a rule.
+    /// `mask` is made of `MAY_*`. Fails with the errno of `path_permission()`, mostly `EACCES`.
     #[inline]
     pub fn permission(&self, mask: c_int) -> Result {
         // SAFETY: By the type invariant, the path is valid.
@@ -71,7 +71,7 @@ impl Path {
 }
 
 impl LocalFile {
-    /// The path that the file was opened by.
+    /// Returns the path by which the file was opened.
     #[inline]
     pub fn path(&self) -> &Path {
         // SAFETY: `f_path` is set before a file is reachable and never changes; it holds its

@@ -35,13 +35,13 @@ use core::{
     },
 };
 
-/// What a kind of pseudo file can do. What is not here is left to the VFS.
+/// The file operations of one kind of pseudo file. For all others, the VFS has its defaults.
 #[vtable]
 pub trait PseudoFileOperations: Sized {
     /// The object that each file of this kind owns, in its `private_data`.
     type Data: ForeignOwnable + Send + Sync;
 
-    /// Takes the object back from a file that is used no more. May sleep.
+    /// Takes over the object when the last reference to its file is dropped. May sleep.
     #[inline]
     fn release(data: Self::Data) {
         drop(data);
@@ -57,7 +57,7 @@ pub trait PseudoFileOperations: Sized {
 ///
 /// Its address is the mark of the kind: a file whose `f_op` points here was made by
 /// [`PseudoFile::new`]. Nobody else can make one: no inode has this table in `i_fop`, so a second
-/// open of such a file, by way of `/proc/<pid>/fd/<fd>`, fails with `ENXIO`.
+/// open of such a file, through `/proc/<pid>/fd/<fd>`, fails with `ENXIO`.
 #[repr(transparent)]
 pub struct FileOperations<T>(bindings::file_operations, PhantomData<T>);
 
@@ -72,7 +72,7 @@ impl<T> FileOperations<T> {
 }
 
 impl<T: PseudoFileOperations> FileOperations<T> {
-    /// The table of operations for `T`.
+    /// Returns the table of operations for `T`.
     ///
     /// # Safety
     ///

@@ -25,14 +25,14 @@ impl SuperBlock {
         self.0.get()
     }
 
-    /// The dentry of the root directory.
+    /// Returns the dentry of the root directory.
     #[inline]
     pub(super) fn root(&self) -> *mut bindings::dentry {
         // SAFETY: By the type invariant, the super block is active, and its root does not change.
         unsafe { (*self.as_ptr()).s_root }
     }
 
-    /// The user namespace that owns this instance of the file system.
+    /// Returns the user namespace that owns this instance of the file system.
     #[inline]
     pub fn user_ns(&self) -> &UserNamespace {
         // SAFETY: `s_user_ns` is set at creation and held until the super block is freed.

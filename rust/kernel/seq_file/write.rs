@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writing to a seq file without formatting, for what is read often.
+//! Writing to a seq file without formatting, for files that are read often.
 
 use super::SeqFile;
 use crate::bindings;
