@@ -31,6 +31,7 @@ mkdir -p "$LOGS"
 "$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p guest -p results \
 	>"$LOGS/tests-early.log" 2>&1 &
 new_run test rust c
+# shellcheck disable=SC2119 # no packages besides
 build_suites
 ask_about_kvm
 
