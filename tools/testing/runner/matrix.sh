@@ -9,8 +9,8 @@
 . "$(dirname "$0")/common.sh"
 need_root "make matrix"
 LIST=$RUNNER/../matrix
-# Below what the kernel warns of on the smallest architecture (1,280 bytes), as calls add up.
-STACK=640
+# What CONFIG_FRAME_WARN is where stacks are smallest. KUnit's tests have a thread of their own, and are left out.
+STACK=1024
 # With the option off, too, these differ from upstream's: struct bpf_token_info, which userspace knows, has a field more.
 LONGER=bpf_token_get_info_by_fd
 read -r -a selected <<<"$*"
@@ -71,19 +71,19 @@ text() {
 		awk -v RS= -v ORS='\n\n' -v but="<($LONGER)>:" '$1 !~ but'
 }
 
-# stacks ARCH: "BYTES FUNCTION" of the crate, the largest first.
+# stacks ARCH: "BYTES FUNCTION" of the crate, the largest first: what is pushed, and what the stack pointer is moved by.
 stacks() {
 	local object=$BUILD/linux-rust/build-matrix-$1/kernel/bpf/token/bpf_token.o
 	[ -e "$object" ] || return 0
-	in_root sh -c "llvm-objdump -d --demangle '$object' | perl '$BUILD/linux-rust/scripts/checkstack.pl' $1 1" |
-		sed -nE 's/^0x[0-9a-f]+ (.*) \[[^]]*\]:[[:space:]]+([0-9]+)$/\2 \1/p' | sort -rn
+	in_root sh -c "llvm-objdump -d --demangle --no-show-raw-insn '$object' | gawk -f '$RUNNER/stacks.awk'" | grep -v '::tests::' | sort -rn
 }
 
 judge() {
 	local name=$1 arch=$2 object out=build-matrix-$2 log=$LOGS/matrix-$1.log
 	! grep -E -A 8 '(^|: )warning:' "$log" >&2 || return 1
 	stacks "$arch" >"$LOGS/matrix-$name.stacks"
-	if [ -s "$LOGS/matrix-$name.stacks" ]; then
+	if [ -e "$BUILD/linux-rust/$out/kernel/bpf/token/bpf_token.o" ]; then
+		[ -s "$LOGS/matrix-$name.stacks" ] || die "no stack sizes are known for $arch."
 		say "    largest stack: $(head -n 1 "$LOGS/matrix-$name.stacks")"
 		[ "$(head -n 1 "$LOGS/matrix-$name.stacks" | cut -d ' ' -f 1)" -le "$STACK" ] ||
 			{ say "error: more than $STACK bytes of stack ($name)" && return 1; }
