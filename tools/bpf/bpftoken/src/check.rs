@@ -11,6 +11,8 @@ use bpf_token::libbpf;
 use bpf_token::libbpf::TokenPath;
 use bpf_token::report;
 use bpf_token::report::Check;
+use bpf_token::Delegation;
+use bpf_token::Format;
 use bpf_token::Token;
 use bpf_token::TokenInfo;
 
@@ -55,8 +57,10 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
         }
     };
     report.object = name;
-    report.run_options = output::options(&report.needs);
-    report.unit_lines = output::unit_lines(&report.needs);
+    let delegation = Delegation::from(report.needs);
+    report.run_options = Format::Run.write(&delegation)?.trim().to_owned();
+    let unit = Format::Systemd.write(&delegation)?;
+    report.unit_lines = unit.lines().map(str::to_owned).collect();
     for (program, prog_type, attach_type) in programs {
         if let Some(needs) = attach::needs(prog_type, attach_type) {
             let mut attach = report::Attach::default();
@@ -68,7 +72,9 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     if let Some(dir) = &args.token {
         compare(&mut report, &bytes, dir, args.no_trial)?;
     }
-    if args.json {
+    if let Some(format) = args.format {
+        output::print(&format.write(&delegation)?)?;
+    } else if args.json {
         output::print_json(&report)?;
     } else {
         output::print(&text(&report))?;

@@ -9,10 +9,12 @@ use anyhow::Result;
 use bpf_token::AttachType;
 use bpf_token::Cmd;
 use bpf_token::Delegation;
+use bpf_token::Format;
 use bpf_token::Grant;
 use bpf_token::MapType;
 use bpf_token::ProgType;
 use bpf_token::DEFAULT_BPFFS;
+use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use clap::Args;
 use clap::Parser;
@@ -73,6 +75,8 @@ pub enum Command {
     },
     /// Prints the smallest delegation that a BPF object needs to load, as options to paste.
     Check(CheckArgs),
+    /// Writes a delegation in the words of another manager.
+    Convert(ConvertArgs),
     /// Loads a BPF object through the token that it would get here.
     Load(LoadArgs),
     /// Tries what this process may do here with bpf(2) and the token that it would get.
@@ -117,9 +121,35 @@ pub struct CheckArgs {
     /// loading the object in containers.
     #[arg(long)]
     pub no_trial: bool,
+    /// Prints nothing but the delegation, in the words of this manager.
+    #[arg(long, value_name = "FORMAT", value_parser = formats(), conflicts_with = "json")]
+    pub format: Option<Format>,
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConvertArgs {
+    /// The format to write.
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
+    pub format: Format,
+    /// The format of the text, which otherwise tells it by its words.
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
+    pub from: Option<Format>,
+    /// The delegation; without it, standard input is read. It may hold other settings, too, as a
+    /// unit, an instance's configuration or a config.json does.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "TEXT"
+    )]
+    pub text: Vec<String>,
+}
+
+/// Reads the name of a format.
+pub fn formats() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
 
 #[derive(Args)]
@@ -137,7 +167,7 @@ pub struct LoadArgs {
     pub json: bool,
 }
 
-/// What to delegate. Each list is `any`, or names or masks separated by `:`.
+/// What to delegate. Each list is `any`, or names or masks separated by `:` or `,`.
 #[derive(Args)]
 pub struct Grants {
     /// Commands of bpf(2), such as map_create:prog_load.

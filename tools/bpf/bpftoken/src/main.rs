@@ -4,6 +4,7 @@
 mod attach;
 mod check;
 mod cli;
+mod convert;
 mod event;
 mod explain;
 mod foreground;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Umount { at } => run::umount(&at),
         Command::Show { pid, json } => show::show(pid, json),
         Command::Check(check) => check::check(&check),
+        Command::Convert(convert) => convert::convert(&convert),
         Command::Load(load) => load::load(&load),
         Command::Probe { token, all, json } => probe::probe(token.as_deref(), all, json),
         Command::Trace { json } => trace::trace(json),

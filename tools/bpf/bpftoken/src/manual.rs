@@ -32,6 +32,16 @@ pub fn examples(command: &str) -> &'static [Example] {
             "What has to be delegated so that an object loads.",
             "bpftoken check --obj xdp.bpf.o",
         )],
+        "convert" => &[
+            Example(
+                "What a unit of systemd delegates, for an instance of Incus.",
+                "echo BPFDelegateMaps=BPFMapTypeArray,BPFMapTypeHash | bpftoken convert --format incus",
+            ),
+            Example(
+                "Options of bpftoken run, as lines of a unit.",
+                "bpftoken convert --format systemd --cmds map_create --maps array,hash",
+            ),
+        ],
         "load" => &[
             Example(
                 "Try a delegation with an object.",

@@ -7,9 +7,7 @@ use anstyle::AnsiColor;
 use anstyle::Style;
 use anyhow::Result;
 use bpf_token::AnyMask;
-use bpf_token::Delegation;
 use bpf_token::Kernel;
-use bpf_token::Kind;
 use bpf_token::TokenInfo;
 use serde::Serialize;
 
@@ -74,60 +72,6 @@ pub fn masks(info: &TokenInfo) -> String {
     table(&info.masks().map(row))
 }
 
-/// A delegation as the options of `bpftoken run`.
-pub fn options(info: &TokenInfo) -> String {
-    let options = Delegation::from(*info).named_options();
-    let option = |(kind, value): (&Kind, String)| format!("--{} {value}", kind.key);
-    options
-        .into_iter()
-        .map(option)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// A delegation as lines of a systemd unit, whose names are the enumerators' in another spelling.
-pub fn unit_lines(info: &TokenInfo) -> Vec<String> {
-    let settings = [
-        "BPFDelegateCommands",
-        "BPFDelegateMaps",
-        "BPFDelegatePrograms",
-        "BPFDelegateAttachments",
-    ];
-    let mut lines: Vec<String> = [
-        "PrivateUsers=yes",
-        "PrivateMounts=yes",
-        "DelegateNamespaces=mnt",
-        "PrivateBPF=yes",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    for (setting, mask) in settings.iter().zip(info.masks()) {
-        if mask.is_empty() {
-            continue;
-        }
-        let names = if mask.bits == u64::MAX {
-            "any".to_owned()
-        } else {
-            let names: Vec<String> = mask
-                .values()
-                .map(|value| unit_name(mask.kind, value))
-                .collect();
-            names.join(",")
-        };
-        lines.push(format!("{setting}={names}"));
-    }
-    lines
-}
-
-/// `BPF_PROG_TYPE_XDP` as `BPFProgTypeXdp`.
-fn unit_name(kind: &Kind, value: u32) -> String {
-    let name = format!("{}{}", kind.prefix, kind.label(value)).to_ascii_lowercase();
-    let words = name.split('_').filter(|word| !word.is_empty());
-    let capital = |word: &str| format!("{}{}", word[..1].to_ascii_uppercase(), &word[1..]);
-    let name: String = words.map(capital).collect();
-    name.replacen("Bpf", "BPF", 1)
-}
-
 /// How many lines of a log are shown.
 const LOG_LINES: usize = 20;
 
@@ -151,26 +95,4 @@ pub fn log(error: &bpf_token::Error) -> String {
         text.push_str(line);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bpf_token::AttachType;
-    use bpf_token::Enumerator;
-    use bpf_token::MapType;
-
-    #[test]
-    fn units_have_their_own_spelling() {
-        assert_eq!(unit_name(MapType::KIND, 2), "BPFMapTypeArray");
-        assert_eq!(unit_name(AttachType::KIND, 37), "BPFXdp");
-        let info = TokenInfo::from_bits([0x21, 0, 0, u64::MAX]);
-        assert_eq!(
-            unit_lines(&info)[4..],
-            [
-                "BPFDelegateCommands=BPFMapCreate,BPFProgLoad",
-                "BPFDelegateAttachments=any"
-            ]
-        );
-    }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::errno::Errno;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fs_context::FsContext;
@@ -45,7 +46,11 @@ use crate::names::ProgType;
 /// # Ok::<(), bpf_token::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct Delegation {
     /// Commands of bpf(2).
@@ -98,7 +103,7 @@ impl Delegation {
     }
 
     /// The four kinds with what is delegated of each.
-    fn each(&self) -> [(&'static Kind, &Items); 4] {
+    pub(crate) fn each(&self) -> [(&'static Kind, &Items); 4] {
         [
             (Cmd::KIND, &self.cmds.items),
             (MapType::KIND, &self.maps.items),
@@ -206,8 +211,16 @@ impl Delegation {
     /// CAP_SYS_ADMIN in the initial user namespace.
     pub fn apply(&self, context: &FsContext) -> Result<()> {
         self.check(Kernel::running())?;
-        for (key, value) in self.options() {
-            context.set(key, &value)?;
+        for (kind, items) in self.each() {
+            if items.is_empty() {
+                continue;
+            }
+            let set = context.set(kind.option, items.option_value());
+            // A kernel without BTF could not be asked for its names before.
+            set.map_err(|error| match (error.errno(), items.suggestion(kind)) {
+                (Some(Errno::EINVAL), Some(line)) => error.and(&line),
+                _ => error,
+            })?;
         }
         Ok(())
     }
@@ -268,11 +281,20 @@ impl FromStr for Delegation {
     type Err = Error;
 
     /// Reads mount options separated by `,`; options repeated add up.
+    ///
+    /// A list may be separated by `,` too: what follows one and is a name or number of its kind
+    /// belongs to it.
     fn from_str(text: &str) -> Result<Self> {
         let mut delegation = Self::new();
+        let mut last: Option<&'static Kind> = None;
         for option in text.split(',').filter(|option| !option.is_empty()) {
-            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            let (key, value) = match (option.split_once('='), last) {
+                (Some(option), _) => option,
+                (None, Some(kind)) if Items::is_one_of(kind, option) => (kind.option, option),
+                (None, _) => (option, ""),
+            };
             delegation.add_option(key, value)?;
+            last = Kind::ALL.into_iter().find(|kind| kind.option == key);
         }
         Ok(delegation)
     }
@@ -302,6 +324,17 @@ mod tests {
             delegation.options()[0],
             ("delegate_maps", "0x6:quantum".to_owned())
         );
+        let commas = "delegate_cmds=map_create,prog_load:0x2,delegate_maps=array,any";
+        let delegation: Delegation = commas.parse().unwrap();
+        assert_eq!(
+            delegation.to_string(),
+            "delegate_cmds=map_create:map_lookup_elem:prog_load,delegate_maps=any"
+        );
+        let error = "delegate_cmds=map_create,rw".parse::<Delegation>();
+        assert!(error.unwrap_err().to_string().starts_with("\"rw\": no"));
+        let error = "delegate_cmd=map_create".parse::<Delegation>();
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("is \"delegate_cmds\" meant?"), "{error}");
         let error = "delegate_all=any".parse::<Delegation>().unwrap_err();
         assert!(error.to_string().contains("delegate_all"), "{error}");
         assert!(error.to_string().contains("delegate_attachs"), "{error}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::errno::Errno;
 use crate::errno::IntoErrno;
 use crate::kernel::Missing;
+use crate::kind;
 use crate::kind::Kind;
 use crate::names::AttachType;
 use crate::names::MapType;
@@ -38,7 +39,11 @@ pub enum Error {
     },
 
     /// A mount option that delegates nothing.
-    #[error("\"{option}\": no delegation option; there are {}", options())]
+    #[error(
+        "\"{option}\": no delegation option{}; there are {}",
+        near(option),
+        options()
+    )]
     #[non_exhaustive]
     Option {
         /// The option.
@@ -219,6 +224,18 @@ impl Error {
         }
     }
 
+    /// The error of a system call with a line more in its reason.
+    pub(crate) fn and(self, line: &str) -> Self {
+        match self {
+            Self::Sys {
+                action,
+                errno,
+                reason,
+            } => Self::with_reason(action, errno, reason.and(line)),
+            other => other,
+        }
+    }
+
     /// The errno behind the error, if a system call failed.
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -296,6 +313,12 @@ impl From<&str> for Action {
     fn from(text: &str) -> Self {
         Self::Other(text.to_owned())
     }
+}
+
+/// The option that may have been meant.
+fn near(option: &str) -> String {
+    let close = kind::closest(option, Kind::ALL.map(|kind| kind.option));
+    close.map_or_else(String::new, |close| format!(" (is \"{close}\" meant?)"))
 }
 
 fn options() -> String {

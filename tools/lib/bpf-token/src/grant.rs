@@ -14,7 +14,7 @@ use crate::mask::Mask;
 
 /// What one mount option delegates.
 ///
-/// Items are separated by `:`. Each is `any`, a name (in any case, without the enumerator's prefix)
+/// Items are separated by `:` or `,`. Each is `any`, a name (in any case, without the enumerator's prefix)
 /// or a number (decimal, `0x` hex or `0` octal), which is a mask and not a value.
 ///
 /// ```
@@ -113,10 +113,20 @@ impl Items {
         all
     }
 
+    /// What may have been meant by names that Linux 7.3 does not have.
+    pub(crate) fn suggestion(&self, kind: &Kind) -> Option<String> {
+        let close = self.newer.iter().filter_map(|name| {
+            let close = kind.closest(name)?;
+            Some(format!("for \"{name}\", is \"{close}\" meant?"))
+        });
+        let close: Vec<String> = close.collect();
+        (!close.is_empty()).then(|| close.join(" "))
+    }
+
     pub(crate) fn parse(kind: &'static Kind, text: &str) -> Result<Self, Error> {
         let mut all = Self::default();
-        for item in text.split(':') {
-            all.add(Self::parse_item(kind, item)?);
+        for item in text.split([':', ',']) {
+            all.add(Self::parse_item(kind, item.trim())?);
         }
         Ok(all)
     }
@@ -140,7 +150,7 @@ impl Items {
         }
         if text.is_empty() {
             return Err(syntax(
-                "an item is empty; separate items by one \":\"".to_owned(),
+                "an item is empty; separate items by one \":\" or \",\"".to_owned(),
             ));
         }
         if text.eq_ignore_ascii_case("any") {
@@ -148,8 +158,9 @@ impl Items {
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(syntax(format!(
-                "neither \"any\", the name of a {}, nor a number; separate items by \":\"",
-                kind.noun
+                "neither \"any\", the name of a {}, nor a number; separate items by \":\" or \",\"{}",
+                kind.noun,
+                kind.suggestion(text)
             )));
         }
         if let Some(bare) = strip_prefix_any_case(text, kind.prefix) {
@@ -168,6 +179,11 @@ impl Items {
             newer: vec![text.to_ascii_lowercase()],
             ..Self::default()
         })
+    }
+
+    /// Whether a text can be no other than an item of this kind, or several.
+    pub(crate) fn is_one_of(kind: &'static Kind, text: &str) -> bool {
+        Self::parse(kind, text).is_ok_and(|items| items.newer.is_empty())
     }
 
     fn number(bits: u64) -> Self {
@@ -301,6 +317,7 @@ mod tests {
         assert_eq!(cmds("any:0x1"), Ok(u64::MAX));
         assert_eq!(cmds("MAP_Create:Prog_Run:prog_test_run"), Ok(0x401));
         assert_eq!(cmds("0"), Ok(0));
+        assert_eq!(cmds("map_create,prog_load:0x2, 0x4"), Ok(0x27));
     }
 
     #[test]
@@ -312,7 +329,9 @@ mod tests {
             ("08", "not a number"),
             ("0x1g", "not a number"),
             ("0x10000000000000000", "64 bits at most"),
-            ("map_create,prog_load", "separate items by \":\""),
+            ("map_create;prog_load", "separate items by \":\" or \",\""),
+            ("map-create", "(is \"map_create\" meant?)"),
+            ("map_create,", "an item is empty"),
             ("-1", "neither"),
             ("ANY", "lower case"),
             ("BPF_MAP_CREATE", "names go without BPF_: \"map_create\""),

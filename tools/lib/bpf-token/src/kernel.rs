@@ -97,10 +97,7 @@ impl fmt::Display for Missing {
         write!(f, "{} \"{}\"", self.kind.noun, self.name)?;
         match self.kind.value(&self.name) {
             Some(_) => f.write_str(" (Linux 7.3 has it)"),
-            None => match self.kind.closest(&self.name) {
-                Some(close) => write!(f, " (is \"{close}\" meant?)"),
-                None => Ok(()),
-            },
+            None => f.write_str(&self.kind.suggestion(&self.name)),
         }
     }
 }

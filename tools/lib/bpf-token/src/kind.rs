@@ -74,13 +74,29 @@ impl Kind {
     /// assert_eq!(MapType::KIND.closest("teleport"), None);
     /// ```
     pub fn closest(&self, name: &str) -> Option<&'static str> {
-        let name = name.to_ascii_lowercase();
-        let best = self
-            .names
-            .iter()
-            .min_by_key(|other| distance(&name, other))?;
-        (distance(&name, best) <= 2.max(name.len() / 4)).then_some(*best)
+        closest(name, self.all_names())
     }
+
+    /// Which name may have been meant by one that is none, as the end of a message; empty if none is
+    /// close.
+    pub(crate) fn suggestion(&self, name: &str) -> String {
+        self.closest(name)
+            .map_or_else(String::new, |close| format!(" (is \"{close}\" meant?)"))
+    }
+
+    /// The names and the aliases of Linux 7.3.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = &'static str> {
+        let aliases = self.aliases.iter().map(|&(alias, _)| alias);
+        self.names.iter().copied().chain(aliases)
+    }
+}
+
+/// The one of these words that is closest to another, if it is close.
+pub(crate) fn closest<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let far = |other: &str| distance(&word, &other.to_ascii_lowercase());
+    let best = all.into_iter().min_by_key(|other| far(other))?;
+    (far(best) <= 2.max(word.len() / 4)).then_some(best)
 }
 
 /// The Levenshtein distance: how many bytes to insert, delete or replace.

@@ -31,7 +31,7 @@
 //! - `libbpf`: the module `libbpf`, on `libbpf-rs`; needs a C compiler, `pkg-config`, and the
 //!   headers of libelf and zlib.
 //! - `serde`: masks, delegations and token infos as JSON and the like, in the spelling of
-//!   `bpftoken --json`.
+//!   `bpftoken --json`; and [`Format`], the spellings of container managers.
 
 #![deny(unsafe_code)]
 
@@ -47,6 +47,8 @@ mod delegation;
 mod diagnose;
 mod errno;
 mod error;
+#[cfg(feature = "serde")]
+mod format;
 mod fs_context;
 mod grant;
 mod handshake;
@@ -92,6 +94,14 @@ pub use errno::Errno;
 pub use error::Action;
 pub use error::Error;
 pub use error::Result;
+#[cfg(feature = "serde")]
+pub use format::from_annotations;
+#[cfg(feature = "serde")]
+pub use format::Format;
+#[cfg(feature = "serde")]
+pub use format::ANNOTATION_PREFIX;
+#[cfg(feature = "serde")]
+pub use format::TARGET_ANNOTATION;
 pub use fs_context::DetachedMount;
 pub use fs_context::FsContext;
 pub use grant::Grant;

@@ -172,7 +172,11 @@ impl<E: Enumerator> FromStr for Mask<E> {
             return Err(Error::Syntax {
                 option: E::KIND.option,
                 item: name.to_owned(),
-                problem: format!("no {} of Linux 7.3", E::KIND.noun),
+                problem: format!(
+                    "no {} of Linux 7.3{}",
+                    E::KIND.noun,
+                    E::KIND.suggestion(name)
+                ),
             });
         }
         Ok(grant.mask())
@@ -192,8 +196,8 @@ impl<'de, E: Enumerator> serde::Deserialize<'de> for Mask<E> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let grant = <Grant<E> as serde::Deserialize>::deserialize(deserializer)?;
         if let Some(name) = grant.newer().next() {
-            let noun = E::KIND.noun;
-            let problem = format!("{name:?}: no {noun} of Linux 7.3");
+            let (noun, close) = (E::KIND.noun, E::KIND.suggestion(name));
+            let problem = format!("{name:?}: no {noun} of Linux 7.3{close}");
             return Err(serde::de::Error::custom(problem));
         }
         Ok(grant.mask())

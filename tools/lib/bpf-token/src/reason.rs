@@ -40,6 +40,15 @@ impl Reason {
         }
     }
 
+    /// The same with a line more.
+    pub(crate) fn and(mut self, line: &str) -> Self {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(line);
+        self
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()

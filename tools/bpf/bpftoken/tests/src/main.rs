@@ -6,6 +6,7 @@
 //! they look at what all processes have.
 
 mod check;
+mod convert;
 mod handshake;
 mod hostile;
 mod launch;
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 10] = [
+    let tables: [&[(&str, Test)]; 11] = [
+        convert::TESTS,
         library::TESTS,
         run::TESTS,
         observe::TESTS,

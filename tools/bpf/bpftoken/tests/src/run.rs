@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `bpftoken run` and `bpftoken mount`.
 
+use std::process::Command;
 use std::process::Stdio;
 
 use anyhow::ensure;
@@ -18,6 +19,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("run::nothing_to_delegate", nothing_to_delegate),
     ("run::bad_lists", bad_lists),
     ("run::unknown_name", unknown_name),
+    ("run::unknown_name_without_btf", unknown_name_without_btf),
+    ("run::commas", commas),
     ("run::target", target),
     ("run::warnings", warnings),
     ("mount::running_container", mount),
@@ -110,9 +113,10 @@ fn nothing_to_delegate(world: &World) -> Result<()> {
 fn bad_lists(world: &World) -> Result<()> {
     for (list, words) in [
         (
-            "map_create,prog_load",
-            ["map_create,prog_load", "separate items by \":\""],
+            "map_create;prog_load",
+            ["map_create;prog_load", "separate items by \":\" or \",\""],
         ),
+        ("map-create", ["map-create", "is \"map_create\" meant?"]),
         (
             "BPF_MAP_CREATE",
             ["names go without BPF_", "\"map_create\""],
@@ -142,6 +146,38 @@ fn unknown_name(world: &World) -> Result<()> {
     ] {
         let said = said(&mut world.contained(options, &["true"]))?.must(125)?;
         said.explains(&words)?;
+    }
+    Ok(())
+}
+
+/// Also where the kernel's BTF can't tell its names: then it is the kernel that refuses one.
+fn unknown_name_without_btf(world: &World) -> Result<()> {
+    let script = format!(
+        "mount --bind /dev/null /sys/kernel/btf/vmlinux && exec {} run --cmds prog_lod --maps hash \
+         -- true",
+        world.bpftoken()
+    );
+    let args = ["--mount", "--propagation", "private", "sh", "-c", &script];
+    said(Command::new("unshare").args(args))?
+        .must(125)?
+        .explains(&[
+            "delegate_cmds",
+            "EINVAL",
+            "\"prog_lod\"",
+            "is \"prog_load\" meant?",
+        ])
+}
+
+/// Lists are separated by commas as well.
+fn commas(world: &World) -> Result<()> {
+    let options = "--cmds map_create,prog_load:btf_load --maps hash,array";
+    let found = said(&mut world.contained(options, &["grep", "/sys/fs/bpf bpf", "/proc/mounts"]))?;
+    let found = found.must(0)?.out;
+    for words in [
+        "delegate_cmds=map_create:prog_load:btf_load,",
+        "delegate_maps=hash:array ",
+    ] {
+        ensure!(found.contains(words), "no {words} in {found}");
     }
     Ok(())
 }
