@@ -15,6 +15,7 @@ use bpf_token::Delegation;
 use bpf_token::Format;
 use bpf_token::Token;
 use bpf_token::TokenInfo;
+use libbpf_rs::OpenObject;
 
 use crate::attach;
 use crate::cli::CheckArgs;
@@ -27,8 +28,7 @@ const LACKS: u8 = 3;
 pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     let name = args.obj.display().to_string();
     let bytes = fs::read(&args.obj).with_context(|| name.clone())?;
-    let object = libbpf::open_bytes(&bytes, TokenPath::None)
-        .with_context(|| format!("{name}: libbpf cannot read it as a BPF object"))?;
+    let object = open(&bytes, &name)?;
     let enough = libbpf::needs(&object);
     let programs = libbpf::programs(&object);
     drop(object);
@@ -89,6 +89,22 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn open(bytes: &[u8], name: &str) -> Result<OpenObject> {
+    libbpf::open_bytes(bytes, TokenPath::None)
+        .with_context(|| format!("{name}: libbpf cannot read it as a BPF object"))
+}
+
+/// What an object needs to load: the least, if that may be tried, else what can be read from it.
+pub fn needs(file: &Path) -> Result<TokenInfo> {
+    let name = file.display().to_string();
+    let bytes = fs::read(file).with_context(|| name.clone())?;
+    let enough = libbpf::needs(&open(&bytes, &name)?);
+    if !bpf_token::may_delegate() {
+        return Ok(enough);
+    }
+    trial::minimise(file, enough).context(name)
 }
 
 /// Compares with a token: by loading the object with it if that may be tried, else by what it lacks.

@@ -4,11 +4,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::bail;
-use anyhow::Result;
 use bpf_token::AttachType;
 use bpf_token::Cmd;
-use bpf_token::Delegation;
 use bpf_token::Format;
 use bpf_token::Grant;
 use bpf_token::MapType;
@@ -19,6 +16,8 @@ use clap::builder::TypedValueParser;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+
+use crate::profile::Profile;
 
 const AFTER_HELP: &str = "\
 Exit status:
@@ -98,6 +97,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Gives a container of an OCI runtime the BPF FS that its annotations ask for.
+    ///
+    /// The runtime calls it as root of the host, as a createRuntime hook, with its state on standard
+    /// input. The annotations are org.bpf-token.delegate_cmds, _maps, _progs and _attachs, lists as
+    /// the mount options have them, and org.bpf-token.target, the directory to mount on. A container
+    /// without them gets nothing.
+    OciHook(OciHookArgs),
     /// Loads the object on standard input, inside a container that `check` made.
     #[command(hide = true)]
     TryLoad,
@@ -147,6 +153,18 @@ pub struct ConvertArgs {
     pub text: Vec<String>,
 }
 
+#[derive(Args)]
+pub struct OciHookArgs {
+    /// The most that a container may ask for, in any format of bpftoken-convert(1): one that asks for
+    /// more does not start. Without it, whoever writes annotations decides.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub at_most: Option<String>,
+    /// Appends what there is to say to this file, too. crun drops what its hooks say, unless the
+    /// container's annotation run.oci.hooks.stderr names a file.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
 /// Reads the name of a format.
 pub fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
@@ -182,27 +200,19 @@ pub struct Grants {
     /// Attach types, such as cgroup_inet_ingress:xdp.
     #[arg(long, value_name = "LIST")]
     pub attachs: Option<Grant<AttachType>>,
+    /// Adds what this BPF object needs to load, as bpftoken-check(1) finds it out.
+    #[arg(long = "for", value_name = "FILE")]
+    pub objects: Vec<PathBuf>,
+    /// Adds what programs of a kind need: observe (BTF tracepoints, a ring buffer), trace (kprobes, a
+    /// hash), filter (socket filters, an array) or xdp (XDP, an array).
+    #[arg(long, value_name = "PROFILE", value_parser = profiles())]
+    pub like: Vec<&'static Profile>,
 }
 
-impl Grants {
-    /// The delegation; to delegate nothing is an error.
-    pub fn delegation(&self) -> Result<Delegation> {
-        let delegation = Delegation::new()
-            .cmds(self.cmds.clone().unwrap_or_default())
-            .maps(self.maps.clone().unwrap_or_default())
-            .progs(self.progs.clone().unwrap_or_default())
-            .attachs(self.attachs.clone().unwrap_or_default());
-        if delegation.is_empty() {
-            bail!(
-                "nothing to delegate: give --cmds, --maps, --progs and --attachs as the programs need them; \
-                 \"bpftoken check --obj FILE\" prints them for a BPF object"
-            );
-        }
-        for warning in delegation.warnings() {
-            anstream::eprintln!("bpftoken: warning: {warning}");
-        }
-        Ok(delegation)
-    }
+/// Reads the name of a profile.
+fn profiles() -> impl TypedValueParser<Value = &'static Profile> {
+    PossibleValuesParser::new(Profile::ALL.each_ref().map(|profile| profile.name))
+        .try_map(|name| Profile::of(&name).ok_or("no profile"))
 }
 
 #[derive(Args)]

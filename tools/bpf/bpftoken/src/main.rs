@@ -9,11 +9,14 @@ mod event;
 mod explain;
 mod foreground;
 mod generate;
+mod grants;
 mod ids;
 mod load;
 mod manual;
+mod oci;
 mod output;
 mod probe;
+mod profile;
 mod run;
 mod show;
 mod trace;
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Show { pid, json } => show::show(pid, json),
         Command::Check(check) => check::check(&check),
         Command::Convert(convert) => convert::convert(&convert),
+        Command::OciHook(hook) => oci::hook(&hook),
         Command::Load(load) => load::load(&load),
         Command::Probe { token, all, json } => probe::probe(token.as_deref(), all, json),
         Command::Trace { json } => trace::trace(json),

@@ -7,12 +7,22 @@ pub struct Example(pub &'static str, pub &'static str);
 /// The examples of a command.
 pub fn examples(command: &str) -> &'static [Example] {
     match command {
-        "run" => &[Example(
+        "run" => &[
+            Example(
+                "A container in which one object can be loaded, and no more than that.",
+                "bpftoken run --user nobody --for xdp.bpf.o -- bpftoken load xdp.bpf.o",
+            ),
+            Example(
+                "One in which programs can be loaded that count and drop packets of a device.",
+                "bpftoken run --user nobody --like xdp -- bpftoken probe",
+            ),
+            Example(
             "A container of the user nobody, in which socket filters and XDP programs may be loaded. \
              Socket filters have no choice of attach types: theirs is 0, cgroup_inet_ingress.",
             "bpftoken run --user nobody --cmds map_create:prog_load --maps array --progs \
              socket_filter:xdp --attachs cgroup_inet_ingress:xdp -- bpftoken probe",
-        )],
+            ),
+        ],
         "mount" => &[Example(
             "A BPF FS for the container that the process PID runs in.",
             "bpftoken mount --pid \"$PID\" --target /mnt --cmds prog_load --progs xdp --attachs xdp",
@@ -42,6 +52,10 @@ pub fn examples(command: &str) -> &'static [Example] {
                 "bpftoken convert --format systemd --cmds map_create --maps array,hash",
             ),
         ],
+        "oci-hook" => &[Example(
+            "What a runtime calls for a container without annotations, which gets nothing.",
+            "echo '{\"id\":\"c\",\"status\":\"created\",\"pid\":1,\"bundle\":\"/\"}' | bpftoken oci-hook",
+        )],
         "load" => &[
             Example(
                 "Try a delegation with an object.",

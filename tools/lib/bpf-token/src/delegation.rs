@@ -152,6 +152,17 @@ impl Delegation {
             .collect()
     }
 
+    /// What is in this and not in the other, which may be a limit.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        Self {
+            cmds: self.cmds.items.difference(&other.cmds.items).into(),
+            maps: self.maps.items.difference(&other.maps.items).into(),
+            progs: self.progs.items.difference(&other.progs.items).into(),
+            attachs: self.attachs.items.difference(&other.attachs.items).into(),
+        }
+    }
+
     /// What the running kernel lacks of what was asked for by name.
     ///
     /// The kernel itself does not tell: it is given masks, and takes any. Without BTF in the kernel
@@ -371,6 +382,26 @@ mod tests {
             }
         }
         assert!(seen >= 4, "only {seen} examples");
+    }
+
+    #[test]
+    fn what_is_beyond_a_limit() {
+        let beyond = |asked: &str, limit: &str| {
+            let (asked, limit): (Delegation, Delegation) =
+                (asked.parse().unwrap(), limit.parse().unwrap());
+            asked.difference(&limit).to_string()
+        };
+        let limit = "delegate_maps=hash:array:quantum,delegate_progs=any";
+        for (asked, left) in [
+            ("delegate_maps=hash:quantum,delegate_progs=xdp:teleport", ""),
+            ("delegate_maps=hash:ringbuf", "delegate_maps=ringbuf"),
+            ("delegate_maps=teleport", "delegate_maps=teleport"),
+            ("delegate_cmds=map_create", "delegate_cmds=map_create"),
+            ("delegate_progs=any", ""),
+        ] {
+            assert_eq!(beyond(asked, limit), left, "{asked}");
+        }
+        assert!(!beyond("delegate_maps=any", limit).is_empty());
     }
 
     #[test]

@@ -96,6 +96,16 @@ impl Items {
         }
     }
 
+    /// What is in this and not in the other.
+    pub(crate) fn difference(&self, other: &Self) -> Self {
+        let beyond = |name: &&String| other.bits != u64::MAX && !other.newer.contains(name);
+        Self {
+            bits: self.bits & !other.bits,
+            named: self.named & !other.bits,
+            newer: self.newer.iter().filter(beyond).cloned().collect(),
+        }
+    }
+
     pub(crate) fn option_value(&self) -> String {
         let number = match self.bits {
             0 => None,

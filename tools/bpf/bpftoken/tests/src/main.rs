@@ -11,8 +11,11 @@ mod handshake;
 mod hostile;
 mod launch;
 mod library;
+mod managers;
 mod observe;
+mod oci;
 mod pages;
+mod profile;
 mod reasons;
 mod run;
 mod terminal;
@@ -50,7 +53,8 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 11] = [
+    let tables: [&[(&str, Test)]; 12] = [
+        managers::TESTS,
         convert::TESTS,
         library::TESTS,
         run::TESTS,
@@ -69,5 +73,7 @@ fn main() -> ExitCode {
         .map(|(name, test)| trial(name, test))
         .collect();
     trials.extend(check::trials());
+    trials.extend(oci::trials());
+    trials.extend(profile::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -31,6 +31,8 @@ fn commands(world: &World) -> Result<Vec<String>> {
     let help = world.run(&["--help"])?.must(0)?.out;
     let list = help.split("Commands:\n").nth(1).context("no commands")?;
     let lines = list.lines().take_while(|line| line.starts_with("  "));
+    // What a command does may go on in the next line.
+    let lines = lines.filter(|line| !line.starts_with("   "));
     let names = lines.filter_map(|line| line.split_whitespace().next());
     Ok(names
         .filter(|name| *name != "help")
