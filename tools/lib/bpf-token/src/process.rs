@@ -33,8 +33,9 @@ use crate::sys;
 ///
 /// ```
 /// use bpf_token::Process;
-/// let process = Process::open(std::process::id().try_into()?)?;
-/// assert_eq!(process.pid(), std::process::id().try_into()?);
+/// let own: i32 = std::process::id().try_into()?;
+/// let process = Process::open(own)?;
+/// assert_eq!(process.pid(), own);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
