@@ -78,11 +78,6 @@ impl Delegation {
     pub(crate) fn map_type(&self, map_type: u32) -> bool {
         self.maps.contains(map_type)
     }
-
-    /// Whether programs of `prog_type` are delegated, for `attach_type`.
-    pub(crate) fn prog_type(&self, prog_type: u32, attach_type: u32) -> bool {
-        self.progs.contains(prog_type) && self.attachs.contains(attach_type)
-    }
 }
 
 #[kunit_tests(bpf_token_delegation)]
@@ -100,18 +95,5 @@ mod tests {
         let mut delegation = Delegation::NOTHING;
         delegation.attachs = Mask::from_bits(1 << 63);
         assert!(!delegation.is_empty());
-    }
-
-    #[test]
-    fn a_program_needs_both_types() {
-        let mut delegation = Delegation::NOTHING;
-        delegation.progs = Mask::from_bits(1 << 2);
-        assert!(!delegation.prog_type(2, 3));
-        delegation.attachs = Mask::from_bits(1 << 3);
-        assert!(delegation.prog_type(2, 3));
-        assert!(!delegation.prog_type(3, 2));
-        assert!(!delegation.prog_type(2, 2));
-        assert!(!delegation.map_type(2));
-        assert!(!delegation.cmd(2));
     }
 }
