@@ -25,7 +25,7 @@ suite() {
 # How the tool launches, and what root of a container gets of it, is no matter of the kernel's; the tests of that race
 # against time limits, and this kernel is several times slower.
 tool_suite="$bin/bpftoken-tests --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: \
-	--skip convert:: --skip managers:: --skip oci:: --skip profile::"
+	--skip convert:: --skip managers:: --skip pages:: --skip oci:: --skip profile::"
 # The doctests of what we add to the kernel crate; only this kernel has them, as they take as long to build as the crate.
 ours='(capability|fs_context|fs_(fd|inode|path|pseudo_file|super_block)|nospec|seq_file_write|user_namespace)_rs'
 doctests="cd /sys/kernel/debug/kunit/rust_doctests_kernel && echo 1 >run && grep -E 'Subtest|rust_doctest_kernel_$ours' results"
