@@ -38,6 +38,8 @@ boot() {
 	local klog="-chardev file,id=klog,path=$console -device virtio-serial-pci -device virtconsole,chardev=klog"
 	# The guest reads ahead, and keeps what it has read: nothing changes in its root but by its own hand.
 	local arguments="console=hvc0 rootflags=version=9p2000.L,trans=virtio,access=any,cache=loose"
+	# On a busy host, a processor of the guest may wait long for one of the host: that is no stall of the kernel.
+	arguments+=" rcupdate.rcu_cpu_stall_timeout=180"
 	case $kernel in
 	# The console has errors only, and debug.config says why. With five-level page tables, KASAN's early shadow makes
 	# the kernel panic under emulation.
