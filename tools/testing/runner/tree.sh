@@ -30,16 +30,20 @@ check_version() {
 
 # The tested version of the source: "PACKAGE VERSION SHA256 SHA1".
 tested=$(grep "^linux-source-$LINUX_VERSION " "$RUNNER/versions")
-SNAPSHOT=${SNAPSHOT:-https://snapshot.debian.org}
 
-# From the mirror, whatever sublevel it has; else the tested one, by its hash, from the archive of all that Debian had.
+# From the mirror, whatever sublevel it has; else the tested one, by its hash, from SNAPSHOT, the address of an archive of
+# all that Debian had.
 download() {
 	local into=$BUILD/download.new version sha256 sha1
 	read -r _ version sha256 sha1 <<<"$tested"
 	rm -rf "$into"
 	mkdir -p "$into"
 	if ! in_root sh -c "cd '$into' && apt-get -q update && apt-get -q download linux-source-$LINUX_VERSION"; then
-		echo "the mirror has no linux-source-$LINUX_VERSION: taking $version from $SNAPSHOT"
+		[ -n "${SNAPSHOT:-}" ] || {
+			echo "error: the mirror does not give linux-source-$LINUX_VERSION. SNAPSHOT= takes the address of an archive of all that Debian had, which has $version; LINUX_SRC= a Linux $LINUX_VERSION of your own."
+			return 1
+		}
+		echo "the mirror does not give linux-source-$LINUX_VERSION: taking $version from $SNAPSHOT"
 		in_root /usr/lib/apt/apt-helper download-file "$SNAPSHOT/file/$sha1" "$into/linux-source-tested.deb" "SHA256:$sha256"
 	fi
 	in_root sh -c "cd '$into' && dpkg-deb -x linux-source-*.deb . && dpkg-deb -f linux-source-*.deb Version" | tail -n 1 >"$tarball.version"
