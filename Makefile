@@ -30,6 +30,7 @@ help:
 	@echo
 	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
 	@echo '  LINUX_SRC=...   your own Linux 7.3, a tree or a tarball, in place of the Debian package of its source'
+	@echo '  SNAPSHOT=...    where an archive of Debian has the tested source, once the mirror has it no more'
 
 run:
 	@$(RUNNER)/run.sh
