@@ -9,13 +9,6 @@ need_root "make check"
 cd "$REPO"
 mapfile -t changed < <(git -c safe.directory="$REPO" diff --name-only --diff-filter=d "${BASE:-HEAD}" 2>/dev/null &&
 	git -c safe.directory="$REPO" ls-files --others --exclude-standard)
-failed=()
-
-check() {
-	local name=$1
-	shift
-	step "$name" "$LOGS/check-${name//[^a-z]/-}.log" "$@" || failed+=("$name")
-}
 
 # of PATTERN...: those that match, of the files that changed.
 of() {
@@ -40,5 +33,5 @@ check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-tok
 [ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
 [ ${#kernel[@]} = 0 ] || check "rustfmt (kernel)" lint_kernel
 [ ${#userspace[@]} = 0 ] || check "rustfmt" lint_userspace
-[ ${#failed[@]} = 0 ] || die "make check failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
+verdict "make check"
 say "make check: ${#changed[@]} changed files, clean"

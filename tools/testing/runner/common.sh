@@ -102,6 +102,17 @@ step() {
 	say "  $name: done in $(elapsed $((SECONDS - start)))"
 }
 
+# check NAME COMMAND...: a step, after whose failure others go on; failed has the names of those that failed.
+failed=()
+check() {
+	local name=$1 script=${0##*/}
+	shift
+	step "$name" "$LOGS/${script%.sh}-${name//[^a-z0-9]/-}.log" "$@" || failed+=("$name")
+}
+
+# verdict NAME: fails if a check did.
+verdict() { [ ${#failed[@]} = 0 ] || die "$1 failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"; }
+
 # stamp_build: makes BUILD, and marks it as ours, which is what clean.sh goes by. A directory of somebody else's is not used.
 stamp_build() {
 	[ ! -e "$BUILD/.bpf-token-build" ] || return 0

@@ -9,7 +9,7 @@
 . "$(dirname "$0")/common.sh"
 
 permissive='MIT|Apache-2.0|Apache-2.0 WITH LLVM-exception|BSD-2-Clause|BSD-3-Clause|0BSD|ISC|Zlib|Unlicense|Unicode-3.0'
-failed=0
+bad=0
 
 # licences PACKAGE... -- ALLOWED: complains of each crate of which no licence, or not all that must be kept, is allowed.
 licences() {
@@ -31,7 +31,7 @@ licences() {
 		done <<<"${licence// AND /$'\n'}"
 		[ "$ok" = 1 ] && continue
 		say "$crate: licence \"$licence\" is not among $allowed"
-		failed=1
+		bad=1
 	done <"$LOGS/licences"
 }
 
@@ -42,6 +42,6 @@ licences --package bpf-token --all-features -- "$permissive"
 
 if [ -n "$twice" ]; then
 	say "in two versions: ${twice//$'\n'/, }"
-	failed=1
+	bad=1
 fi
-exit "$failed"
+exit "$bad"

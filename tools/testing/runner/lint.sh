@@ -7,13 +7,6 @@ need_root "make lint"
 "$RUNNER/toolchain.sh"
 "$RUNNER/tree.sh" rust
 tree=$BUILD/linux-rust
-failed=()
-
-check() {
-	local name=$1
-	shift
-	step "$name" "$LOGS/lint-${name//[^a-z0-9]/-}.log" "$@" || failed+=("$name")
-}
 
 shell_scripts() {
 	cd "$REPO"
@@ -59,5 +52,5 @@ check "clippy and warnings (kernel)" clippy
 check "rustfmt and clippy (userspace)" userspace
 check "licences of the crates" "$RUNNER/dependencies.sh"
 
-[ ${#failed[@]} = 0 ] || die "make lint failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')"
+verdict "make lint"
 say "make lint: clean"

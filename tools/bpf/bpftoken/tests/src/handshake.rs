@@ -70,12 +70,7 @@ fn deaf(_: &World) -> Result<()> {
 fn too_much(_: &World) -> Result<()> {
     let null: OwnedFd = File::open("/dev/null")?.into();
     for (data, count) in [(&b"FFFFFFFF"[..], 1), (b"F", 2), (b"F", 200), (b"", 1)] {
-        let (manager, container) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (manager, container) = packets()?;
         let before = fs::read_dir("/proc/self/fd")?.count();
         let fds = vec![null.as_fd(); count];
         send(&container, data, &fds)?;
@@ -88,6 +83,17 @@ fn too_much(_: &World) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Two sockets that keep messages apart.
+fn packets() -> Result<(OwnedFd, OwnedFd)> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    Ok(rustix::net::socketpair(
+        family,
+        kind,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 fn send(socket: &OwnedFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
@@ -113,12 +119,7 @@ fn slow_close(_: &World) -> Result<()> {
     stream.set_nonblocking(true)?;
     while (&stream).write(&[0; 65536]).is_ok() {}
     stream.set_nonblocking(false)?;
-    let (manager, container) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let (manager, container) = packets()?;
     send(&container, b"F", &[stream.as_fd()])?;
     drop(stream);
     let refused = soon("close", || {

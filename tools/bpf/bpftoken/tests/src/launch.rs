@@ -31,6 +31,7 @@ use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::pipe::PipeFlags;
 
+use crate::world::ended;
 use crate::world::path;
 use crate::world::said;
 use crate::world::World;
@@ -73,13 +74,7 @@ pub fn role() -> Option<ExitCode> {
         KEY => key(),
         _ => return None,
     };
-    Some(match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(ended(done))
 }
 
 /// `bpftoken run`, whose command has said a first line.

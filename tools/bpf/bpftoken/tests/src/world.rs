@@ -34,6 +34,17 @@ pub struct World {
     pub dir: TempDir,
 }
 
+/// How a process ends that a test started this program as: it says what failed.
+pub fn ended(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// What came of a command.
 pub struct Said {
     pub code: Option<i32>,
@@ -176,13 +187,7 @@ pub fn role() -> Option<ExitCode> {
         drop(token);
         Ok(())
     });
-    Some(match held {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(ended(held.map_err(Into::into)))
 }
 
 /// A container that holds a token until this is dropped.

@@ -27,6 +27,7 @@ use rustix::process::Signal;
 
 use super::MOUNTS;
 use super::SECRET;
+use crate::world::ended;
 
 /// The first argument of this program when it is the container's first process.
 pub(super) const CONTAINER: &str = "hostile-container";
@@ -51,13 +52,7 @@ pub fn role() -> Option<ExitCode> {
         FIRST => first_process(),
         _ => return None,
     };
-    Some(match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(ended(done))
 }
 
 fn first_process() -> Result<()> {
