@@ -27,7 +27,7 @@ mapfile -t userspace < <(of 'tools/*.rs' 'tools/*.toml')
 lint_kernel() {
 	in_root rustfmt --check --edition 2021 --config-path "$BUILD/linux-rust/.rustfmt.toml" --config skip_children=true "${kernel[@]}"
 }
-lint_userspace() { in_root cargo fmt --check --manifest-path tools/Cargo.toml; }
+lint_userspace() { cd tools && in_root cargo fmt --check; }
 
 check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-token -p bpftoken -p results
 [ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
