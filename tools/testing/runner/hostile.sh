@@ -26,14 +26,11 @@ suite() {
 # against time limits, and this kernel is several times slower.
 tool_suite="$bin/bpftoken-tests --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: \
 	--skip convert:: --skip managers:: --skip pages:: --skip oci:: --skip profile::"
-# The doctests of what we add to the kernel crate; only this kernel has them, as they take as long to build as the crate.
-ours='(capability|fs_context|fs_(fd|inode|path|pseudo_file|super_block)|nospec|seq_file_write|user_namespace)_rs'
-doctests="cd /sys/kernel/debug/kunit/rust_doctests_kernel && echo 1 >run && grep -E 'Subtest|rust_doctest_kernel_$ours' results"
 # All suites in one guest, as booting takes as long as the smaller of them.
 suites() {
 	local script name
 	# What a guest that did not survive leaves of the suites that it did not come to.
-	for name in guest bpftoken libbpf kunit doctests upstream; do
+	for name in guest bpftoken libbpf kunit upstream; do
 		echo "it was not begun" | tee "$RESULTS/$name.log" >"$RESULTS/$name.log.status"
 	done
 	script="$(declare -f suite)
@@ -41,7 +38,6 @@ suites() {
 		suite $RESULTS/bpftoken.log $(printf %q "$tool_suite")
 		suite $RESULTS/libbpf.log $(printf %q "$libbpf_suite")
 		suite $RESULTS/kunit.log $(printf %q "$kunit_suites")
-		suite $RESULTS/doctests.log $(printf %q "$doctests")
 		suite $RESULTS/upstream.log $(printf %q "$upstream_suite")"
 	DIR=$RESULTS CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-1800} \
 		guest debug "$RESULTS/suites.log" "exec $bin/hostile watch bash -c $(printf %q "$script")"
@@ -90,7 +86,6 @@ total "libtest:guest-rust:our tests, debug kernel:$RESULTS/guest.log" \
 	"libtest:bpftoken-debug:library and bpftoken, debug kernel:$RESULTS/bpftoken.log" \
 	"ktap:libbpf-rust:reasons told by the tree's libbpf, debug kernel:$RESULTS/libbpf.log" \
 	"ktap:kunit-rust:KUnit, debug kernel:$RESULTS/kunit.log" \
-	"ktap:doctests-debug:doctests of the kernel crate, debug kernel:$RESULTS/doctests.log" \
 	"test_progs:upstream-rust:upstream's prog_tests/token.c, debug kernel:$RESULTS/upstream.log" \
 	"program:complaints:no complaint and no lost memory meanwhile:$RESULTS/suites.log" \
 	"program:faults:faults, debug kernel:$RESULTS/faults.log" \
