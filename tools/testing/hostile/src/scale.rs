@@ -29,6 +29,9 @@ use memory::Memory;
 use results::Results;
 
 const MOUNTS: usize = 10_000;
+/// Mounted before those, and not measured: they use up the memory that lies free in the caches since the boot, which costs
+/// less than new memory does.
+const FIRST_OF_ALL: usize = 1_000;
 const HOLDERS: usize = 10;
 /// Of each holder: one of every mount.
 const TOKENS: usize = MOUNTS;
@@ -70,7 +73,7 @@ pub fn run() -> Result<()> {
 
 /// The manager's part.
 fn delegate(link: Link) {
-    for _ in 0..MOUNTS {
+    for _ in 0..FIRST_OF_ALL + MOUNTS {
         Context::from(link.recv_fd()).configure(DELEGATION.options());
         link.signal();
     }

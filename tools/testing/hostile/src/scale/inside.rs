@@ -22,6 +22,7 @@ use rustix::mount::UnmountFlags;
 use super::memory::Memory;
 use super::results::Results;
 use super::results::Thousand;
+use super::FIRST_OF_ALL;
 use super::HOLDERS;
 use super::MOUNTS;
 use super::THOUSAND;
@@ -35,10 +36,11 @@ const PART: usize = 100;
 
 pub fn run(link: &Link, memory: &mut Memory, results: &Results) {
     container::mount_tmpfs();
-    for number in 0..MOUNTS {
+    for number in 0..FIRST_OF_ALL + MOUNTS {
         rustix::fs::mkdirat(CWD, path(number), Mode::RWXU).expect("mkdir");
     }
 
+    (MOUNTS..MOUNTS + FIRST_OF_ALL).for_each(|number| mount_one(link, number));
     let before = bytes(memory);
     println!("mounting {MOUNTS} times");
     mount_all(link, memory, results);
