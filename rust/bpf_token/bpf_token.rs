@@ -15,7 +15,9 @@
 //!     |        |      |                                                       |
 //!     |   admission  create  the token step and the privileges; a new token   |
 //!     |        |      |                                                       |
-//!     |        +------+----- token        the object, its file, its lifetime  |
+//!     |        +------+------ file        the token's file, what it permits  remount
+//!     |        |               |                                              |
+//!     |        |             token        the object, its lifetime            |
 //!     |        |               |                                              |
 //!     |     request            |          the types, and their capabilities   |
 //!     |        |               |                                              |
@@ -27,7 +29,7 @@
 //!     |                |                                                      |
 //!     +------------- report    written to the log and to trace events         |
 //!                                                                             |
-//!   names <- kind <- mask <- delegation, parse: what can be delegated --------+
+//!   names <- kind <- mask <- delegation, present, parse: what is delegated ---+
 //! ```
 //!
 //! A module uses those below it, and what `log`, `events`, `lsm`, `bpffs`, `info`, `line` and
@@ -42,6 +44,7 @@ mod create;
 mod decision;
 mod delegation;
 mod events;
+mod file;
 mod info;
 mod kind;
 mod line;
@@ -50,8 +53,11 @@ mod lsm;
 mod mask;
 mod mount;
 mod names;
+mod options;
 mod parse;
+mod present;
 mod reason;
+mod remount;
 mod report;
 mod request;
 mod sysctl;
@@ -98,32 +104,4 @@ pub unsafe extern "C" fn bpf_token_capable(token: *const bindings::bpf_token, ca
 pub unsafe extern "C" fn bpf_token_put(token: *mut bindings::bpf_token) {
     // SAFETY: By the requirements of this function.
     unsafe { Token::put(token) };
-}
-
-/// `BPF_OBJ_GET_INFO_BY_FD` of a token.
-///
-/// # Safety
-///
-/// `token` must be null or valid, and `attr` be the attributes of the command; `uattr` is where
-/// userspace has them.
-#[export]
-pub unsafe extern "C" fn bpf_token_get_info_by_fd(
-    token: *mut bindings::bpf_token,
-    attr: *const bindings::bpf_attr,
-    uattr: *mut bindings::bpf_attr,
-) -> c_int {
-    // SAFETY: By the requirements of this function.
-    let (token, to, len) = unsafe {
-        (
-            Token::from_ptr(token),
-            (*attr).info.info,
-            (*attr).info.info_len,
-        )
-    };
-    match token.map_or(Err(EINVAL), |token| {
-        info::copy(&token.info(), to, len, uattr)
-    }) {
-        Ok(()) => 0,
-        Err(err) => err.to_errno(),
-    }
 }

@@ -4,7 +4,7 @@
 //!
 //! C source: [`kernel/bpf/inode.c`](srctree/kernel/bpf/inode.c).
 
-use crate::delegation::Delegation;
+use crate::present::Present;
 use core::{
     ops::Deref,
     ptr::{
@@ -28,8 +28,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `s_op` is `bpf_super_ops`, and so `s_fs_info` points at a `struct bpf_mount_opts` that does not
-/// change after the instance was made, but for its `xa_cache`.
+/// `s_op` is `bpf_super_ops`, and so `s_fs_info` points at a `struct bpf_mount_opts`. After the
+/// instance was made, only a remount changes the four masks in it, and only by [`Present`]; nobody
+/// changes the cookie.
 #[repr(transparent)]
 pub(crate) struct BpfFs(SuperBlock);
 
@@ -46,12 +47,11 @@ impl BpfFs {
         Some(unsafe { &*ptr::from_ref(sb).cast() })
     }
 
-    /// Returns the masks that this instance delegates.
+    /// Returns what this instance delegates at present.
     #[inline]
-    pub(crate) fn delegation(&self) -> &Delegation {
-        // SAFETY: By the type invariant; the mount options live as long as their super block, and
-        // the masks in them do not change.
-        unsafe { &*Delegation::in_opts((*self.as_ptr()).s_fs_info.cast()) }
+    pub(crate) fn present(&self) -> &Present {
+        // SAFETY: By the type invariant; the mount options live as long as their super block.
+        unsafe { &*Present::in_opts((*self.as_ptr()).s_fs_info.cast()) }
     }
 
     /// Makes an inode without a name on this instance, owned by the current task.

@@ -17,6 +17,11 @@ use crate::{
         Refusal, //
     },
     events,
+    file::{
+        self,
+        Permitted, //
+    },
+    info,
     line::Line,
     log::{
         CommonLog,
@@ -51,7 +56,9 @@ use kernel::{
         c_char,
         c_int, //
     },
-    prelude::*, //
+    fs::LocalFile,
+    prelude::*,
+    seq_file::SeqFile, //
 };
 
 /// `BPF_TOKEN_CREATE`: returns a descriptor of a new token, or a negative errno. The reason of a
@@ -197,6 +204,46 @@ pub(crate) unsafe extern "C" fn bpf_admit_btf_get_fd_by_id(
         },
         |()| 0,
     )
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a token: what it permits now.
+///
+/// # Safety
+///
+/// `file` must be valid and looked up by this thread, and `attr` be the attributes of the command;
+/// `uattr` is where userspace has them.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_token_info_by_file(
+    file: *mut bindings::file,
+    attr: *const bindings::bpf_attr,
+    uattr: *mut bindings::bpf_attr,
+) -> c_int {
+    // SAFETY: By the requirements of this function.
+    let (file, attr) = unsafe { (LocalFile::from_raw_file(file), &(*attr).info) };
+    let Some(permitted) = Permitted::by_file(file) else {
+        return EINVAL.to_errno();
+    };
+    match info::copy(&permitted.info(), attr.info, attr.info_len, uattr) {
+        Ok(()) => 0,
+        Err(err) => err.to_errno(),
+    }
+}
+
+/// Writes to the fdinfo of a program by which token it was loaded, if by one.
+///
+/// # Safety
+///
+/// `m` must be valid and used by this thread only, and `prog` be valid.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_token_show_prog(
+    m: *mut bindings::seq_file,
+    prog: *const bindings::bpf_prog,
+) {
+    // SAFETY: By the requirements of this function; a program keeps its token.
+    let (m, token) = unsafe { (SeqFile::from_raw(m), Token::from_ptr((*(*prog).aux).token)) };
+    if let Some(token) = token {
+        file::show_origin(m, token);
+    }
 }
 
 /// Decides whether a program may be attached as `attach_type` by `cmd`, and tells the reason.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The token object: its parts, its file, its lifetime.
+//! The token object: its parts and its lifetime.
 
 use crate::{
     decision::{
@@ -10,12 +10,10 @@ use crate::{
     },
     delegation::Delegation,
     events,
-    kind::Kind,
     lsm::{
         self,
         BpfToken, //
-    },
-    mask::Mask, //
+    }, //
 };
 use core::{
     mem::{
@@ -30,14 +28,8 @@ use core::{
 use kernel::{
     bindings,
     capability::Capability,
-    fs::{
-        Fd,
-        FileOperations,
-        Path,
-        PseudoFileOperations, //
-    },
+    fs::Path,
     prelude::*,
-    seq_file::SeqFile,
     sync::{
         aref::{
             ARef,
@@ -83,6 +75,7 @@ struct Parts {
     allowed: Delegation,
     /// The security blob, a pointer that only security modules use.
     security: [Atomic<usize>; BLOBS],
+    cookie: u64,
 }
 
 /// A BPF token.
@@ -115,6 +108,7 @@ const _: () = {
     );
     #[cfg(CONFIG_SECURITY)]
     assert!(offset_of!(Parts, security) == offset_of!(bindings::bpf_token, security));
+    assert!(offset_of!(Parts, cookie) == offset_of!(bindings::bpf_token, cookie));
 };
 
 // `ARef::from(&*parts)` must not compile: parts in a box have nobody who counts. It does not as
@@ -128,12 +122,6 @@ const _: fn() = || {
     impl<T: AlwaysRefCounted> NotCounted<Counted> for T {}
     let _ = <Parts as NotCounted<_>>::holds;
 };
-
-/// The file operations of a token. Their address identifies a file as a token.
-// SAFETY: `kernel/bpf/syscall.c` only compares with this table, and reads the `struct bpf_token` in
-// the `private_data` of a file that has it.
-#[export_name = "bpf_token_fops"]
-pub(crate) static FILE_OPERATIONS: FileOperations<Token> = unsafe { FileOperations::new() };
 
 impl Parts {
     /// Memory for a token, by C's way of allocating an object.
@@ -176,12 +164,13 @@ impl Token {
         ARef::into_raw(this).as_ptr().cast()
     }
 
-    /// Makes a token of `allowed` for `userns`, if the security modules agree.
+    /// Makes a token of `allowed` for `userns`, with a cookie, if the security modules agree.
     ///
     /// `path` and `attr` are what the modules are asked about.
     pub(crate) fn new(
         userns: &UserNamespace,
-        allowed: &Delegation,
+        allowed: Delegation,
+        cookie: u64,
         attr: &mut bindings::bpf_attr,
         path: &Path,
     ) -> Result<ARef<Self>> {
@@ -189,7 +178,8 @@ impl Token {
             work <- new_work!("Token::work"),
             refcount: Atomic::new(1),
             userns: userns.into(),
-            allowed: *allowed,
+            allowed,
+            cookie,
             security: [const { Atomic::new(0) }; BLOBS],
             // INVARIANT: If the modules refuse the token, there never was one: the fields are
             // dropped, and `PinnedDrop` does not run.
@@ -207,15 +197,7 @@ impl Token {
         Ok(token)
     }
 
-    /// The token behind the descriptor `fd`. Fails with `EBADF` and `EINVAL`.
-    #[inline(always)]
-    pub(crate) fn get_from_fd(fd: u32) -> Result<ARef<Self>> {
-        let fd = Fd::get(fd)?;
-        let token = fd.file().pseudo_file_data(&FILE_OPERATIONS).ok_or(EINVAL)?;
-        Ok(token.into())
-    }
-
-    /// Returns the masks that the token permits.
+    /// Returns the masks of the token itself: it never permits more.
     #[inline]
     pub(crate) fn allowed(&self) -> &Delegation {
         &self.0.allowed
@@ -227,11 +209,24 @@ impl Token {
         &self.0.userns
     }
 
+    /// Returns the cookie of its BPF FS instance.
+    #[inline]
+    pub(crate) fn cookie(&self) -> u64 {
+        self.0.cookie
+    }
+
+    /// The token as the security modules know it.
+    #[inline]
+    pub(crate) fn as_bpf_token(&self) -> &BpfToken {
+        self.0.as_bpf_token()
+    }
+
     /// What there is to tell of the token, and why it is not used.
     pub(crate) fn given(&self, unused: Unused) -> Given {
         Given::Token {
             unused,
             userns: self.userns().inum(),
+            cookie: self.cookie(),
             allowed: *self.allowed(),
         }
     }
@@ -284,18 +279,6 @@ impl Token {
         lsm::token_cmd(self.0.as_bpf_token(), cmd)
     }
 
-    /// Returns what `BPF_OBJ_GET_INFO_BY_FD` copies to userspace.
-    #[inline]
-    pub(crate) fn info(&self) -> Info {
-        let allowed = self.allowed();
-        [
-            allowed.cmds.bits(),
-            allowed.maps.bits(),
-            allowed.progs.bits(),
-            allowed.attachs.bits(),
-        ]
-    }
-
     /// Drops a reference that C code owns, if there is one.
     ///
     /// # Safety
@@ -307,6 +290,13 @@ impl Token {
             // SAFETY: By the requirements of this function.
             unsafe { Self::dec_ref(token) };
         }
+    }
+
+    /// Drops a reference where that may sleep: the last one frees the token at once.
+    #[inline]
+    pub(crate) fn drop_sleeping(this: ARef<Self>) {
+        // SAFETY: The reference was that of `this`.
+        drop(unsafe { Self::give_up(ARef::into_raw(this)) });
     }
 
     /// Gives up one reference. Returns the parts if it was the last.
@@ -325,18 +315,6 @@ impl Token {
         Some(Pin::from(unsafe { KBox::from_raw(obj.cast().as_ptr()) }))
     }
 }
-
-/// `struct bpf_token_info`.
-pub(crate) type Info = [u64; 4];
-
-const _: () = {
-    use bindings::bpf_token_info as Info;
-    assert!(size_of::<self::Info>() == size_of::<Info>());
-    assert!(offset_of!(Info, allowed_cmds) == 0);
-    assert!(offset_of!(Info, allowed_maps) == 8);
-    assert!(offset_of!(Info, allowed_progs) == 16);
-    assert!(offset_of!(Info, allowed_attachs) == 24);
-};
 
 // SAFETY: By the type invariant, `refcount` counts the references, and the token lives as long as
 // there is one.
@@ -376,36 +354,5 @@ impl PinnedDrop for Parts {
         events::freed(self.as_bpf_token());
         // SAFETY: By the type invariant, the modules accepted the token; this is its end.
         unsafe { lsm::token_free(ptr::from_ref(&*self).cast_mut().cast()) };
-    }
-}
-
-#[vtable]
-impl PseudoFileOperations for Token {
-    type Data = ARef<Self>;
-
-    /// The last reference is mostly the file's, whose release may sleep and needs no work item.
-    #[inline]
-    fn release(token: ARef<Self>) {
-        // SAFETY: The reference was that of `token`.
-        drop(unsafe { Self::give_up(ARef::into_raw(token)) });
-    }
-
-    fn show_fdinfo(token: &Self, m: &SeqFile) {
-        let allowed = token.allowed();
-        show_mask(m, c"allowed_cmds:\t", allowed.cmds);
-        show_mask(m, c"allowed_maps:\t", allowed.maps);
-        show_mask(m, c"allowed_progs:\t", allowed.progs);
-        show_mask(m, c"allowed_attachs:\t", allowed.attachs);
-    }
-}
-
-fn show_mask<K: Kind>(m: &SeqFile, label: &CStr, mask: Mask<K>) {
-    m.write(label.to_bytes());
-    if mask.contains_all() {
-        m.write(b"any\n");
-    } else {
-        m.write(b"0x");
-        m.put_hex(mask.bits());
-        m.write(b"\n");
     }
 }

@@ -47,8 +47,12 @@ pub trait PseudoFileOperations: Sized {
         drop(data);
     }
 
-    /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`.
-    fn show_fdinfo(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>, _m: &SeqFile) {
+    /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`. `path` is that of the file.
+    fn show_fdinfo(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _path: &Path,
+        _m: &SeqFile,
+    ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -112,8 +116,15 @@ impl<T: PseudoFileOperations> FileOperations<T> {
         // SAFETY: Only an installed file has an fdinfo, and `publish` put the object in before it
         // installed it; the caller holds the file for the duration of the call.
         let data = unsafe { T::Data::borrow((*file).private_data) };
-        // SAFETY: The caller passes a seq file that only this call uses.
-        T::show_fdinfo(data, unsafe { SeqFile::from_raw(m) });
+        // SAFETY: The caller passes a seq file that only this call uses. The path of a file does not
+        // change, and its type is transparent.
+        let (path, m) = unsafe {
+            (
+                &*(&raw const (*file).__bindgen_anon_1.f_path).cast(),
+                SeqFile::from_raw(m),
+            )
+        };
+        T::show_fdinfo(data, path, m);
     }
 }
 

@@ -14,6 +14,13 @@ impl SeqFile {
         unsafe { bindings::seq_write(self.inner.get(), bytes.as_ptr().cast(), bytes.len()) };
     }
 
+    /// Appends `value` in decimal.
+    #[inline]
+    pub fn put_decimal(&self, value: u64) {
+        // SAFETY: The seq file is valid and used by this thread only.
+        unsafe { bindings::seq_put_decimal_ull(self.inner.get(), core::ptr::null(), value) };
+    }
+
     /// Appends `value` in hexadecimal, without a prefix.
     #[inline]
     pub fn put_hex(&self, value: u64) {
