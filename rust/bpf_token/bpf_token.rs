@@ -3,7 +3,7 @@
 //! The BPF token, with which a privileged manager delegates a part of BPF to a user namespace.
 //!
 //! Here is the C interface that [`include/linux/bpf.h`](srctree/include/linux/bpf.h) declares; what
-//! only `kernel/bpf/` calls is in [`commands`] and [`mount`]. Each function turns raw arguments
+//! only `kernel/bpf/` calls is in [`commands`], [`outcome`] and [`mount`]. Each function turns raw arguments
 //! into safe ones and calls what does the work.
 //!
 //! The call graph of a command, from its entry point to the report of its decision:
@@ -11,7 +11,7 @@
 //! ```text
 //!   bpf(2)                                                         fsconfig(2), /proc/mounts
 //!     |                                                                       |
-//!   commands, bpf_token      C entries: raw arguments in, errno out         mount
+//!   commands, outcome        C entries: raw arguments in, errno out         mount
 //!     |        |      |                                                       |
 //!     |   admission  create  the token step and the privileges; a new token   |
 //!     |        |      |                                                       |
@@ -46,6 +46,7 @@ mod delegation;
 mod events;
 mod file;
 mod info;
+mod kept;
 mod kind;
 mod line;
 mod log;
@@ -54,6 +55,7 @@ mod mask;
 mod mount;
 mod names;
 mod options;
+mod outcome;
 mod parse;
 mod present;
 mod reason;

@@ -38,13 +38,12 @@ impl BpfFs {
     /// Casts `sb`, if it is of a BPF file system.
     #[inline]
     pub(crate) fn from_super_block(sb: &SuperBlock) -> Option<&Self> {
-        // SAFETY: The super block is valid, and its operations do not change.
-        let s_op = unsafe { (*sb.as_ptr()).s_op };
-        if !ptr::eq(s_op, &raw const bindings::bpf_super_ops) {
-            return None;
+        // SAFETY: The super block is valid, and its operations do not change. The type is
+        // transparent. INVARIANT: `s_op` is compared.
+        unsafe {
+            ptr::eq((*sb.as_ptr()).s_op, &raw const bindings::bpf_super_ops)
+                .then(|| &*ptr::from_ref(sb).cast())
         }
-        // SAFETY: The type is transparent. INVARIANT: `s_op` was just compared.
-        Some(unsafe { &*ptr::from_ref(sb).cast() })
     }
 
     /// Returns what this instance delegates at present.
@@ -54,18 +53,20 @@ impl BpfFs {
         unsafe { &*Present::in_opts((*self.as_ptr()).s_fs_info.cast()) }
     }
 
-    /// Makes an inode without a name on this instance, owned by the current task.
+    /// Makes an inode without a link on this instance, owned by the current task: dropping the last
+    /// reference frees it.
     ///
     /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with
     /// `EINVAL` for a type that a BPF file system does not have.
     #[inline]
     pub(crate) fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
-        // SAFETY: The super block is valid; there is no directory to inherit from.
-        let inode = unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) };
-        let inode = from_err_ptr(inode)?;
-        // SAFETY: The inode is new, and `bpf_get_inode` never returns null. Its super block is this
-        // one.
-        Ok(unsafe { NewInode::from_raw(NonNull::new_unchecked(inode)) })
+        // SAFETY: The super block is valid; there is no directory to inherit from. The inode is new,
+        // never null, of this super block, and nobody else changes its link count.
+        unsafe {
+            let inode = from_err_ptr(bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode))?;
+            bindings::clear_nlink(inode);
+            Ok(NewInode::from_raw(NonNull::new_unchecked(inode)))
+        }
     }
 }
 

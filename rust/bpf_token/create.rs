@@ -86,8 +86,7 @@ fn try_create(attr: &mut bindings::bpf_attr) -> Result<u32, CreateError> {
     // SAFETY: This is a system call.
     let umask = unsafe { current_umask() };
     let mode = bindings::S_IFREG | (bindings::S_IRUSR | bindings::S_IWUSR) & !umask;
-    let mut inode = bpffs.new_inode(mode as u16).map_err(CreateError::NoInode)?;
-    inode.clear_nlink();
+    let inode = bpffs.new_inode(mode as u16).map_err(CreateError::NoInode)?;
     let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)
         .map_err(CreateError::NoDescriptor)?;
     let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)

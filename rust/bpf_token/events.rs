@@ -58,11 +58,17 @@ pub(crate) struct Refused {
     pub(crate) err: Error,
 }
 
+/// Fires an event that has only the token.
+#[inline(always)]
+fn fire(event: unsafe fn(*const bindings::bpf_token), token: &BpfToken) {
+    // SAFETY: By its type invariant, the token is valid.
+    unsafe { event(token.as_ptr()) };
+}
+
 /// Tells that a token was created.
 #[inline]
 pub(crate) fn created(token: &BpfToken) {
-    // SAFETY: By its type invariant, the token is valid.
-    unsafe { bpf_token_create(token.as_ptr()) };
+    fire(bpf_token_create, token);
 }
 
 /// Tells that a command uses a token.
@@ -82,8 +88,7 @@ pub(crate) fn used(token: &BpfToken, request: &Request) {
 /// Tells that a token is freed.
 #[inline]
 pub(crate) fn freed(token: &BpfToken) {
-    // SAFETY: By its type invariant, the token is valid.
-    unsafe { bpf_token_free(token.as_ptr()) };
+    fire(bpf_token_free, token);
 }
 
 /// Whether anybody traces refusals, so that there is a reason to put into words.

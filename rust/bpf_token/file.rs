@@ -31,6 +31,7 @@ use kernel::{
     },
     prelude::*,
     seq_file::SeqFile,
+    seq_print,
     sync::aref::ARef, //
 };
 
@@ -123,7 +124,7 @@ impl<'a> Permitted<'a> {
         show_mask(m, c"allowed_progs:\t", self.progs());
         show_mask(m, c"allowed_attachs:\t", self.attachs());
         if self.token.cookie() != 0 {
-            show_number(m, c"cookie:\t", self.token.cookie());
+            seq_print!(m, "cookie:\t{}\n", self.token.cookie());
         }
     }
 }
@@ -152,8 +153,8 @@ impl Permits for Permitted<'_> {
 
 /// Writes the lines of a program's fdinfo that tell of the token that it was loaded through.
 pub(crate) fn show_origin(m: &SeqFile, token: &Token) {
-    show_number(m, c"token_userns:\t", token.userns().inum().into());
-    show_number(m, c"token_cookie:\t", token.cookie());
+    let (userns, cookie) = (token.userns().inum(), token.cookie());
+    seq_print!(m, "token_userns:\t{userns}\ntoken_cookie:\t{cookie}\n");
 }
 
 fn show_mask<K: Kind>(m: &SeqFile, label: &CStr, mask: Mask<K>) {
@@ -165,10 +166,4 @@ fn show_mask<K: Kind>(m: &SeqFile, label: &CStr, mask: Mask<K>) {
         m.put_hex(mask.bits());
         m.write(b"\n");
     }
-}
-
-fn show_number(m: &SeqFile, label: &CStr, number: u64) {
-    m.write(label.to_bytes());
-    m.put_decimal(number);
-    m.write(b"\n");
 }

@@ -17,7 +17,8 @@ use kernel::{
     bindings,
     fs_context::FsContext,
     prelude::*,
-    seq_file::SeqFile, //
+    seq_file::SeqFile,
+    seq_print, //
 };
 
 /// Writes what an instance delegates as mount options, each preceded by a comma.
@@ -27,8 +28,7 @@ fn show_options(m: &SeqFile, present: &Present) {
     show(m, present.progs.load());
     show(m, present.attachs.load());
     if present.cookie() != 0 {
-        m.write(b",delegate_cookie=");
-        m.put_decimal(present.cookie());
+        seq_print!(m, ",delegate_cookie={}", present.cookie());
     }
 }
 
@@ -55,22 +55,6 @@ fn show<K: Kind>(m: &SeqFile, mask: Mask<K>) {
     }
 }
 
-/// Borrows the options of a context that is being configured.
-///
-/// # Safety
-///
-/// `fc` must be a context of the BPF file system, with its options, that this thread configures.
-#[inline]
-unsafe fn options_of<'a>(fc: *mut bindings::fs_context) -> (&'a FsContext, &'a mut Options) {
-    // SAFETY: By the requirements of this function; `s_fs_info` of such a context is its
-    // `struct bpf_mount_opts`, which nobody else uses.
-    unsafe {
-        let opts = (*fc).s_fs_info.cast::<bindings::bpf_mount_opts>();
-        let options = (&raw mut (*opts).delegate_cmds).cast::<Options>();
-        (FsContext::from_ptr(fc), &mut *options)
-    }
-}
-
 /// Takes one delegation option of a BPF FS: `which` is 0 for `delegate_cmds`, 1 for
 /// `delegate_maps`, 2 for `delegate_progs`, 3 for `delegate_attachs`, 4 for `delegate_cookie`.
 ///
@@ -86,10 +70,12 @@ pub(crate) unsafe extern "C" fn bpf_delegation_parse(
     which: u32,
     param: *const bindings::fs_parameter,
 ) -> c_int {
-    // SAFETY: By the requirements of this function.
-    let ((fc, options), value) = unsafe {
+    // SAFETY: By the requirements of this function; nobody else uses the options of a context that
+    // is being configured.
+    let (fc, options, value) = unsafe {
         (
-            options_of(fc),
+            FsContext::from_ptr(fc),
+            &mut *Options::in_opts((*fc).s_fs_info.cast()),
             core::slice::from_raw_parts((*param).__bindgen_anon_1.string.cast(), (*param).size),
         )
     };
@@ -108,8 +94,13 @@ pub(crate) unsafe extern "C" fn bpf_delegation_parse(
 /// writing.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_delegation_reconfigure(fc: *mut bindings::fs_context) -> c_int {
-    // SAFETY: By the requirements of this function.
-    let (fc, options) = unsafe { options_of(fc) };
+    // SAFETY: By the requirements of this function; nobody changes the options meanwhile.
+    let (fc, options) = unsafe {
+        (
+            FsContext::from_ptr(fc),
+            &*Options::in_opts((*fc).s_fs_info.cast()),
+        )
+    };
     let Some(bpffs) = fc.reconfigured().and_then(BpfFs::from_super_block) else {
         return 0;
     };

@@ -56,6 +56,13 @@ const _: () = {
 };
 
 impl Options {
+    /// Where this is in mount options.
+    #[inline]
+    pub(crate) fn in_opts(opts: *mut bindings::bpf_mount_opts) -> *mut Self {
+        opts.wrapping_byte_add(offset_of!(bindings::bpf_mount_opts, delegate_cmds))
+            .cast()
+    }
+
     /// Whether a remount names the mask of `K`.
     pub(crate) fn names<K: Kind>(&self) -> bool {
         self.named & 1 << K::INDEX != 0

@@ -129,12 +129,13 @@ impl Parts {
     /// By `KBox::try_pin_init`, a token takes 2,365 instructions to create, and C 2,301.
     #[inline]
     fn alloc() -> Result<KBox<MaybeUninit<Self>>> {
-        // SAFETY: The flags are those of an allocation that may sleep, as a system call may.
-        let memory = unsafe { bindings::bpf_token_alloc(bindings::GFP_KERNEL) };
-        let memory = NonNull::new(memory).ok_or(ENOMEM)?.cast();
-        // SAFETY: The memory comes from `kmalloc`, as that of a `KBox` does, and has the size and
-        // the alignment of a token.
-        Ok(unsafe { KBox::from_raw(memory.as_ptr()) })
+        // SAFETY: The flags are those of an allocation that may sleep, as a system call may. The
+        // memory comes from `kmalloc`, as that of a `KBox` does, and has the size and the alignment
+        // of a token.
+        unsafe {
+            let memory = NonNull::new(bindings::bpf_token_alloc(bindings::GFP_KERNEL));
+            Ok(KBox::from_raw(memory.ok_or(ENOMEM)?.cast().as_ptr()))
+        }
     }
 
     /// The token as the security modules know it.
@@ -187,12 +188,13 @@ impl Token {
             _: { unsafe { lsm::token_create(this.as_ptr().cast(), attr, path) }? },
         });
         let parts = Parts::alloc()?.write_pin_init(init)?;
-        // SAFETY: The parts are not moved out of their box: only `dec_ref` takes them out of the
-        // `ARef` again, and pins them.
-        let parts = KBox::into_raw(unsafe { Pin::into_inner_unchecked(parts) });
-        // SAFETY: A box is not null. The type is transparent, and its count of 1 stands for this
-        // reference.
-        let token: ARef<Self> = unsafe { ARef::from_raw(NonNull::new_unchecked(parts.cast())) };
+        // SAFETY: The parts are not moved out of their box: only `give_up` takes them out of the
+        // `ARef` again, and pins them. A box is not null. The type is transparent, and its count of
+        // 1 stands for this reference.
+        let token: ARef<Self> = unsafe {
+            let parts = KBox::into_raw(Pin::into_inner_unchecked(parts));
+            ARef::from_raw(NonNull::new_unchecked(parts.cast()))
+        };
         events::created(token.0.as_bpf_token());
         Ok(token)
     }
@@ -306,13 +308,12 @@ impl Token {
     /// The caller must own a reference to `obj`, and use it no more.
     #[inline]
     unsafe fn give_up(obj: NonNull<Self>) -> Option<Pin<KBox<Parts>>> {
-        // SAFETY: The caller gives up one reference, so there still is one.
-        if unsafe { obj.as_ref() }.0.refcount.fetch_sub(1, Full) != 1 {
-            return None;
+        // SAFETY: The caller gives up one reference, so there still is one. If that was the last,
+        // nobody else uses the parts, which are in a `KBox` by the type invariant.
+        unsafe {
+            let last = obj.as_ref().0.refcount.fetch_sub(1, Full) == 1;
+            last.then(|| Pin::from(KBox::from_raw(obj.cast().as_ptr())))
         }
-        // SAFETY: That was the last reference, and by the type invariant, the parts are in a
-        // `KBox`.
-        Some(Pin::from(unsafe { KBox::from_raw(obj.cast().as_ptr()) }))
     }
 }
 
@@ -328,10 +329,11 @@ unsafe impl AlwaysRefCounted for Token {
     /// the freeing, is left to a work item.
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: By the requirements of this function.
-        if let Some(parts) = unsafe { Self::give_up(obj) } {
-            // SAFETY: `system_percpu_wq` is a C global, always available.
-            unsafe { Queue::from_raw(bindings::system_percpu_wq) }.enqueue(parts);
+        // SAFETY: By the requirements of this function; `system_percpu_wq` is always available.
+        unsafe {
+            if let Some(parts) = Self::give_up(obj) {
+                Queue::from_raw(bindings::system_percpu_wq).enqueue(parts);
+            }
         }
     }
 }

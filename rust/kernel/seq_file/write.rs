@@ -14,17 +14,15 @@ impl SeqFile {
         unsafe { bindings::seq_write(self.inner.get(), bytes.as_ptr().cast(), bytes.len()) };
     }
 
-    /// Appends `value` in decimal.
-    #[inline]
-    pub fn put_decimal(&self, value: u64) {
-        // SAFETY: The seq file is valid and used by this thread only.
-        unsafe { bindings::seq_put_decimal_ull(self.inner.get(), core::ptr::null(), value) };
-    }
-
     /// Appends `value` in hexadecimal, without a prefix.
     #[inline]
     pub fn put_hex(&self, value: u64) {
-        // SAFETY: The seq file is valid and used by this thread only.
-        unsafe { bindings::seq_put_hex_ll(self.inner.get(), core::ptr::null(), value, 0) };
+        let digits = (64 - value.leading_zeros()).div_ceil(4).max(1);
+        let mut text = [0; 16];
+        let text = &mut text[..digits as usize];
+        for (i, byte) in text.iter_mut().rev().enumerate() {
+            *byte = b"0123456789abcdef"[(value >> (4 * i)) as usize & 0xf];
+        }
+        self.write(text);
     }
 }

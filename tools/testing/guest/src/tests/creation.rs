@@ -116,7 +116,7 @@ impl Violation {
             InitialUserNamespace => {
                 "the initial user namespace has none: there, CAP_BPF does what a token does"
             }
-            NothingDelegated => "the BPF file system was mounted without any delegate_ option",
+            NothingDelegated => "the BPF file system delegates nothing",
             NoDescriptorLeft => "no descriptor is left (RLIMIT_NOFILE)",
             RefusedByLsm => "a security module refused it",
         };
