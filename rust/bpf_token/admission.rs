@@ -143,7 +143,7 @@ mod tests {
     /// The thread of the tests has all capabilities in the initial user namespace.
     #[test]
     fn own_capabilities_are_enough() {
-        let mut decision = Decision::NEW;
+        let mut decision = Decision::new();
         assert!(admit(BtfLoad, None, &mut decision).is_null());
         assert!(decision.refusal == Refusal::None);
         assert!(admit_later(None, Capability::BPF, Purpose::MapFields, &mut decision).is_ok());
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_descriptor_that_is_not_open_is_refused_in_spite_of_capabilities() {
         for fd in [u32::MAX, 1 << 20] {
-            let mut decision = Decision::NEW;
+            let mut decision = Decision::new();
             let admitted = from_err_ptr(admit(BtfLoad, Some(fd), &mut decision));
             assert!(admitted.is_err_and(|err| err == EBADF));
             assert!(decision.refusal == Refusal::NotOpen(fd));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn instructions_are_refused_in_spite_of_capabilities() {
-        let mut decision = Decision::NEW;
+        let mut decision = Decision::new();
         let admitted = from_err_ptr(admit(LongProgram, None, &mut decision));
         assert!(admitted.is_err_and(|err| err == E2BIG));
         assert!(decision.refusal == Refusal::InstructionCount);

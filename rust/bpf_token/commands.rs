@@ -170,7 +170,7 @@ pub(crate) unsafe extern "C" fn bpf_admit_btf_load(
 ) -> c_int {
     // SAFETY: By the requirements of this function.
     let (attr, log) = unsafe { (&(*attr).__bindgen_anon_7, LogAttr::new(&mut *attr_log)) };
-    let mut decision = Decision::NEW;
+    let mut decision = Decision::new();
     let given = attr.btf_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.btf_token_fd as u32);
     put(admit(BtfLoad, fd, &mut decision)).map_or_else(
@@ -195,7 +195,7 @@ pub(crate) unsafe extern "C" fn bpf_admit_btf_get_fd_by_id(
     let attr = unsafe { &(*attr).__bindgen_anon_6 };
     let given = attr.open_flags & bindings::BPF_F_TOKEN_FD != 0;
     let fd = given.then_some(attr.fd_by_id_token_fd as u32);
-    let mut decision = Decision::NEW;
+    let mut decision = Decision::new();
     put(admit(BtfGetFdById, fd, &mut decision)).map_or_else(
         |err| {
             report::trace(&BtfGetFdById.request(), &decision, err);
@@ -258,7 +258,7 @@ pub(crate) unsafe extern "C" fn bpf_admit_attach(
 ) -> bool {
     // SAFETY: By the requirements of this function; a program keeps its token.
     let (token, object_type) = unsafe { (Token::from_ptr((*(*prog).aux).token), (*prog).type_) };
-    let mut decision = Decision::NEW;
+    let mut decision = Decision::new();
     let cap = Capability::NET_ADMIN;
     let Err(err) = admit_later(token, cap, Purpose::Attach, &mut decision) else {
         return true;

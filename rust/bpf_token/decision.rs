@@ -119,10 +119,15 @@ pub(crate) enum Denied {
 
 impl Decision {
     /// Before the token step: no token is given, nothing is refused.
-    pub(crate) const NEW: Self = Self {
-        given: Given::Nothing,
-        refusal: Refusal::None,
-    };
+    ///
+    /// Not a constant, which would be copied as a whole, and not by its two tags.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self {
+            given: Given::Nothing,
+            refusal: Refusal::None,
+        }
+    }
 
     /// Refuses the command. Returns the errno.
     #[inline(always)]

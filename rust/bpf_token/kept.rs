@@ -28,7 +28,7 @@ pub(crate) fn begin(kept: &mut bindings::bpf_token_decision) -> &mut Decision {
     kept.made = true;
     // SAFETY: There is room, and what is there now does not matter.
     let decision = unsafe { &mut *ptr::from_mut(&mut kept.opaque).cast::<MaybeUninit<Decision>>() };
-    decision.write(Decision::NEW)
+    decision.write(Decision::new())
 }
 
 /// Returns the decision of a command, if the command came to one.

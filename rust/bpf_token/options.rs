@@ -15,7 +15,11 @@ use crate::{
         ProgType, //
     },
     mask::Mask,
-    parse::parse_cookie, //
+    parse::parse_cookie,
+    present::{
+        AtomicMask,
+        Present, //
+    }, //
 };
 use core::mem::offset_of;
 use kernel::{
@@ -34,10 +38,8 @@ use kernel::{
 pub(crate) struct Options {
     pub(crate) delegation: Delegation,
     cookie: u64,
-    /// In a remount, the masks that it names, one bit each.
+    /// The masks that a remount is to replace, one bit each.
     named: u32,
-    /// Those of them that were set without privilege.
-    unprivileged: u32,
 }
 
 const _: () = {
@@ -49,10 +51,6 @@ const _: () = {
     assert!(
         offset_of!(bindings::bpf_mount_opts, delegate_named) - start == offset_of!(Options, named)
     );
-    assert!(
-        offset_of!(bindings::bpf_mount_opts, delegate_unprivileged) - start
-            == offset_of!(Options, unprivileged)
-    );
 };
 
 impl Options {
@@ -63,62 +61,55 @@ impl Options {
             .cast()
     }
 
-    /// Whether a remount names the mask of `K`.
+    /// Whether a remount is to replace the mask of `K`.
     pub(crate) fn names<K: Kind>(&self) -> bool {
         self.named & 1 << K::INDEX != 0
     }
 
-    /// Whether the mask of `K` was set without privilege.
-    pub(crate) fn is_unprivileged<K: Kind>(&self) -> bool {
-        self.unprivileged & 1 << K::INDEX != 0
-    }
-
-    /// Keeps that a remount names the mask of `K`, and whether with privilege. What it may do is
-    /// decided when it is executed: it may change nothing.
-    #[cold]
-    fn name<K: Kind>(&mut self) {
-        self.named |= 1 << K::INDEX;
-        self.unprivileged &= !(1 << K::INDEX);
-        if !capability::capable(Capability::SYS_ADMIN) {
-            self.unprivileged |= 1 << K::INDEX;
-        }
-    }
-
     /// Takes one option: `which` is the index of its kind, or that behind the last for the cookie.
     pub(crate) fn parse(&mut self, fc: &FsContext, which: u32, value: &[u8]) -> Result {
-        let delegation = self.delegation;
         match which {
-            Cmd::INDEX => self.delegation.cmds = self.set(fc, delegation.cmds, value)?,
-            MapType::INDEX => self.delegation.maps = self.set(fc, delegation.maps, value)?,
-            ProgType::INDEX => self.delegation.progs = self.set(fc, delegation.progs, value)?,
-            AttachType::INDEX => self.delegation.attachs = self.set(fc, delegation.attachs, value)?,
-            _ => self.set_cookie(fc, value)?,
+            Cmd::INDEX => self.set(fc, value, |d| &mut d.cmds, |p| &p.cmds),
+            MapType::INDEX => self.set(fc, value, |d| &mut d.maps, |p| &p.maps),
+            ProgType::INDEX => self.set(fc, value, |d| &mut d.progs, |p| &p.progs),
+            AttachType::INDEX => self.set(fc, value, |d| &mut d.attachs, |p| &p.attachs),
+            _ => self.set_cookie(fc, value),
         }
-        Ok(())
     }
 
-    /// Returns what `value` makes of `mask`: in a remount, what it says; else, what it adds.
-    ///
-    /// `mount(8)` gives a remount the options that are there before those of its user, so the last
-    /// one counts.
-    fn set<K: Kind>(&mut self, fc: &FsContext, mask: Mask<K>, value: &[u8]) -> Result<Mask<K>> {
+    /// Sets the mask of `K`, which is `mask` here and `present` in an instance: a value adds to what
+    /// was given before. In a remount the last value counts, as `mount(8)` gives it the options that
+    /// are there before those of its user.
+    fn set<K: Kind>(
+        &mut self,
+        fc: &FsContext,
+        value: &[u8],
+        mask: impl Fn(&mut Delegation) -> &mut Mask<K>,
+        present: impl Fn(&Present) -> &AtomicMask<K>,
+    ) -> Result {
         let given = Mask::parse(value).map_err(|refusal| {
             fc.error(format_args!("{}", refusal.explain::<K>()));
             Error::from(&refusal)
         })?;
-        if fc.reconfigured().is_some() {
-            self.name::<K>();
-            return Ok(given);
+        let mask = mask(&mut self.delegation);
+        let Some(bpffs) = fc.reconfigured().and_then(BpfFs::from_super_block) else {
+            if !given.is_empty() {
+                may_delegate::<K>(fc)?;
+            }
+            *mask |= given;
+            return Ok(());
+        };
+        // To name what is there already is left to everyone. It counts for nothing then, or who
+        // shares the context could take back what a manager has set in it.
+        if given.known() == present(bpffs.present()).load().known()
+            && !capability::capable(Capability::SYS_ADMIN)
+        {
+            return Ok(());
         }
-        // To delegate is to give away what only the initial user namespace has.
-        if !given.is_empty() && !capability::capable(Capability::SYS_ADMIN) {
-            fc.error(format_args!(
-                "{}: to delegate needs CAP_SYS_ADMIN in the initial user namespace",
-                K::OPTION
-            ));
-            return Err(EPERM);
-        }
-        Ok(mask | given)
+        may_delegate::<K>(fc)?;
+        *mask = given;
+        self.named |= 1 << K::INDEX;
+        Ok(())
     }
 
     /// Sets the cookie. Who shares the context with the manager can't take it away again.
@@ -145,4 +136,17 @@ impl Options {
         self.cookie = cookie;
         Ok(())
     }
+}
+
+/// Fails unless the current task may delegate: that is to give away what only the initial user
+/// namespace has.
+pub(crate) fn may_delegate<K: Kind>(fc: &FsContext) -> Result {
+    if capability::capable(Capability::SYS_ADMIN) {
+        return Ok(());
+    }
+    fc.error(format_args!(
+        "{}: to delegate needs CAP_SYS_ADMIN in the initial user namespace",
+        K::OPTION
+    ));
+    Err(EPERM)
 }

@@ -245,7 +245,7 @@ mod tests {
         };
         Decision {
             refusal,
-            ..Decision::NEW
+            ..Decision::new()
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_the_verifier_did_without() {
-        let (request, decision) = (map(), Decision::NEW);
+        let (request, decision) = (map(), Decision::new());
         let reads = |missing: &[(Capability, Denied)], text| {
             let without = VerifiedWithout {
                 missing,

@@ -2,25 +2,24 @@
 
 //! Changing what a mounted BPF file system delegates.
 //!
-//! A remount replaces the masks that it names. It needs the privilege that delegating needs, unless
-//! it changes nothing: who names what is there already, as `mount(8)` does, goes on as before.
+//! A remount replaces the masks that it names, with the privilege that delegating needs. Who lacks
+//! it may name what is there already, as `mount(8)` does.
 
 #![forbid(unsafe_code)]
 
 use crate::{
     kind::Kind,
     mask::Mask,
-    options::Options,
+    options::{
+        may_delegate,
+        Options, //
+    },
     present::{
         AtomicMask,
         Present, //
     }, //
 };
 use kernel::{
-    capability::{
-        self,
-        Capability, //
-    },
     fs_context::FsContext,
     prelude::*, //
 };
@@ -28,8 +27,8 @@ use kernel::{
 /// Applies the options of a remount to an instance, all of them or none. The caller holds the super
 /// block for writing.
 ///
-/// Options may have been set by one task, and applied by another. Each must be privileged: else a
-/// container could prepare a remount and have its manager execute it.
+/// Options may be set by one task and applied by another, and each must be privileged: this is the
+/// second of them.
 pub(crate) fn reconfigure(fc: &FsContext, options: &Options, present: &Present) -> Result {
     let wanted = &options.delegation;
     check(fc, options, wanted.cmds, &present.cmds)?;
@@ -52,14 +51,7 @@ fn check<K: Kind>(
     if !options.names::<K>() || wanted == present.load() {
         return Ok(());
     }
-    if options.is_unprivileged::<K>() || !capability::capable(Capability::SYS_ADMIN) {
-        fc.error(format_args!(
-            "{}: to change a delegation needs CAP_SYS_ADMIN in the initial user namespace",
-            K::OPTION
-        ));
-        return Err(EPERM);
-    }
-    Ok(())
+    may_delegate::<K>(fc)
 }
 
 fn apply<K: Kind>(options: &Options, wanted: Mask<K>, present: &AtomicMask<K>) {
