@@ -99,11 +99,10 @@ impl Options {
             *mask |= given;
             return Ok(());
         };
-        // To name what is there already is left to everyone. It counts for nothing then, or who
-        // shares the context could take back what a manager has set in it.
-        if given.known() == present(bpffs.present()).load().known()
-            && !capability::capable(Capability::SYS_ADMIN)
-        {
+        // As in C, everyone may name nothing; but not where there is something. It counts for nothing
+        // then, or who shares the context could take back what a manager has set in it.
+        let nothing = given.is_empty() && present(bpffs.present()).load().is_empty();
+        if nothing && !capability::capable(Capability::SYS_ADMIN) {
             return Ok(());
         }
         may_delegate::<K>(fc)?;

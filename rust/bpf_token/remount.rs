@@ -2,8 +2,7 @@
 
 //! Changing what a mounted BPF file system delegates.
 //!
-//! A remount replaces the masks that it names, with the privilege that delegating needs. Who lacks
-//! it may name what is there already, as `mount(8)` does.
+//! A remount replaces the masks that it names, with the privilege that delegating needs.
 
 #![forbid(unsafe_code)]
 
