@@ -6,6 +6,7 @@
 //! module under their names.
 
 mod bounds;
+mod chains;
 mod cookie;
 mod creation;
 mod defects;
@@ -23,6 +24,7 @@ mod mount_command;
 mod narrower;
 mod object;
 mod options;
+mod race;
 mod reasons;
 mod refused_options;
 mod security;
@@ -85,6 +87,8 @@ pub fn all() -> Vec<Trial> {
         trials.extend(cookie::tests());
         trials.extend(inventory::tests());
         trials.extend(reasons::tests());
+        trials.extend(chains::tests());
+        trials.extend(race::tests());
     }
     trials.extend(defects::ALL.iter().map(|defect| {
         guest::trial::trial(&defect.name(), || (defect.check)().map_err(Failed::from))
