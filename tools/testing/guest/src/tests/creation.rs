@@ -104,7 +104,7 @@ impl Violation {
     fn reason(self, fd: i32) -> Option<String> {
         let reason = match self {
             TrailingBytes => return None,
-            Flags => "flags 0x2 are not known, only BPF_F_TOKEN_RESTRICT is (0x1)",
+            Flags => "flags 0x2 are unknown; there is BPF_F_TOKEN_RESTRICT (0x1)",
             PathDescriptor => {
                 return Some(format!(
                     "no token: descriptor {fd} is not open, or was opened with O_PATH\n"
@@ -118,7 +118,7 @@ impl Violation {
             InitialUserNamespace => {
                 "the initial user namespace has none: there, CAP_BPF does what a token does"
             }
-            NothingDelegated => "the BPF file system was mounted without any delegate_ option",
+            NothingDelegated => "the BPF file system delegates nothing",
             NoDescriptorLeft => "no descriptor is left (RLIMIT_NOFILE)",
             RefusedByLsm => "a security module refused it",
         };

@@ -142,7 +142,7 @@ fn token_refused() {
         };
         let not_open = format!("descriptor {closed} is not open, or was opened with O_PATH");
         expect(closed, Errno::BADF, -1, &not_open);
-        let nothing = "the BPF file system was mounted without any delegate_ option";
+        let nothing = "the BPF file system delegates nothing";
         expect(root, Errno::NOENT, -1, nothing);
         guest::process::drop_capabilities(rustix::thread::CapabilitySet::BPF);
         let unprivileged = "this needs CAP_BPF in the user namespace";

@@ -81,6 +81,7 @@ pub fn all() -> Vec<Trial> {
     trials.extend(cookie::tests_of_both());
     // What goes beyond upstream: section 10.
     if kernel::explains() {
+        trials.extend(mount_command::tests_of_remount());
         trials.extend(narrower::tests());
         trials.extend(derived::tests());
         trials.extend(taken_back::tests());
