@@ -24,6 +24,7 @@ mod mount_command;
 mod narrower;
 mod object;
 mod options;
+mod policy;
 mod race;
 mod reasons;
 mod refused_options;
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Trial> {
         trials.extend(reasons::tests());
         trials.extend(chains::tests());
         trials.extend(race::tests());
+        trials.extend(policy::tests());
     }
     trials.extend(defects::ALL.iter().map(|defect| {
         guest::trial::trial(&defect.name(), || (defect.check)().map_err(Failed::from))

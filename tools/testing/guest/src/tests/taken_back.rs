@@ -39,7 +39,7 @@ pub fn tests() -> Vec<Trial> {
         everything,
         given_again,
         never_more_than_the_token_has,
-        options_of_one_context_add_up,
+        last_option_of_a_context_counts,
         wrong_value_changes_nothing,
         other_options_change_nothing,
         shown_by_the_mount,
@@ -261,13 +261,14 @@ fn never_more_than_the_token_has() {
     );
 }
 
-/// Each mask becomes what was given for it in that context, and not that and what it was.
-fn options_of_one_context_add_up() {
+/// Each mask becomes the last that is given for it in a context: mount(8) names what is there, and then what is wanted.
+/// The items of one option add up, as ever.
+fn last_option_of_a_context_counts() {
     managed::run(&DELEGATION, |instance, manager| {
         let token = instance.token();
         let options = [
-            ("delegate_maps", "hash"),
-            ("delegate_maps", "0x8000000"),
+            ("delegate_maps", "array"),
+            ("delegate_maps", "0x8000000:hash"),
             ("delegate_cmds", "0x0"),
             ("delegate_cmds", "map_create"),
         ];

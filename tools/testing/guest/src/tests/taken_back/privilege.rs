@@ -151,7 +151,7 @@ fn by_the_manager_with_mount() {
             let own = File::open("/proc/self/ns/mnt").expect("/proc/self/ns/mnt");
             assert_eq!(manager.act(own), Ok(()));
             let expected = Masks {
-                maps: 0x6,
+                maps: 0x2,
                 progs: 0,
                 ..MASKS
             };
