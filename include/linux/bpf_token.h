@@ -12,6 +12,7 @@ struct bpf_common_attr;
 struct bpf_log_attr;
 struct bpf_verifier_env;
 struct bpf_verifier_log;
+struct file;
 struct fs_context;
 struct fs_parameter;
 struct seq_file;
@@ -23,7 +24,7 @@ struct seq_file;
 struct bpf_token_decision {
 #ifdef CONFIG_BPF_TOKEN_RUST
 	bool made;
-	u64 opaque[7];
+	u64 opaque[9];
 #endif
 };
 
@@ -34,6 +35,27 @@ static inline void bpf_token_decision_init(struct bpf_token_decision *decision)
 #endif
 }
 
+/* struct bpf_token_info as the implementation in C has it, without a cookie. */
+struct bpf_token_info_c {
+	u64 allowed_cmds;
+	u64 allowed_maps;
+	u64 allowed_progs;
+	u64 allowed_attachs;
+};
+
+#define BPF_TOKEN_INFO_SIZE							\
+	(IS_ENABLED(CONFIG_BPF_TOKEN_RUST) ? sizeof(struct bpf_token_info) :	\
+					     sizeof(struct bpf_token_info_c))
+
+static inline u64 bpf_token_cookie(const struct bpf_token *token)
+{
+#ifdef CONFIG_BPF_TOKEN_RUST
+	return token->cookie;
+#else
+	return 0;
+#endif
+}
+
 /* The fields of the trace event bpf_token_refuse. */
 struct bpf_token_refusal {
 	u32 userns;		/* of the token that was given; 0: the caller's */
@@ -41,6 +63,7 @@ struct bpf_token_refusal {
 	u64 maps;
 	u64 progs;
 	u64 attachs;
+	u64 cookie;
 	u32 cmd;
 	u32 type;
 	u32 attach_type;
@@ -54,6 +77,7 @@ struct bpf_token_refusal {
  * kernel without the option.
  */
 int bpf_delegation_parse(struct fs_context *fc, u32 which, const struct fs_parameter *param);
+int bpf_delegation_reconfigure(struct fs_context *fc);
 void bpf_delegation_show(struct seq_file *m, struct bpf_mount_opts *opts);
 
 int bpf_token_create_log(union bpf_attr *attr, struct bpf_common_attr *common, bpfptr_t ucommon,
@@ -66,6 +90,8 @@ struct bpf_token *bpf_admit_prog_load(const union bpf_attr *attr,
 				      struct bpf_log_attr *attr_log);
 int bpf_admit_btf_load(const union bpf_attr *attr, struct bpf_log_attr *attr_log);
 int bpf_admit_btf_get_fd_by_id(const union bpf_attr *attr);
+int bpf_token_info_by_file(struct file *file, const union bpf_attr *attr,
+			   union bpf_attr __user *uattr);
 
 #ifdef CONFIG_BPF_TOKEN_RUST
 
@@ -82,6 +108,7 @@ void bpf_token_tell_map_create(const union bpf_attr *attr, struct bpf_token_deci
 			       int err);
 void bpf_token_tell_prog_load(const union bpf_attr *attr, struct bpf_token_decision *decision,
 			      int err);
+void bpf_token_show_prog(struct seq_file *m, const struct bpf_prog *prog);
 
 #elif defined(CONFIG_BPF_SYSCALL)
 
@@ -121,6 +148,10 @@ static inline void bpf_token_tell_map_create(const union bpf_attr *attr,
 
 static inline void bpf_token_tell_prog_load(const union bpf_attr *attr,
 					    struct bpf_token_decision *decision, int err)
+{
+}
+
+static inline void bpf_token_show_prog(struct seq_file *m, const struct bpf_prog *prog)
 {
 }
 

@@ -15,6 +15,8 @@ use crate::{
         Refusal,
         Unused, //
     },
+    events,
+    file::Permitted,
     request::Command,
     sysctl,
     token::Token, //
@@ -23,6 +25,7 @@ use core::ptr;
 use kernel::{
     bindings,
     capability::Capability,
+    fs::Fd,
     macros::kunit_tests,
     prelude::*, //
 };
@@ -64,22 +67,27 @@ fn admit_with<C: Command>(
     fd: u32,
     decision: &mut Decision,
 ) -> *mut bindings::bpf_token {
-    let token = match Token::get_from_fd(fd) {
-        Ok(token) => token,
-        Err(EBADF) => return decision.refuse(Refusal::NotOpen(fd)).to_ptr(),
-        Err(_) => return decision.refuse(Refusal::NotAToken(fd)).to_ptr(),
+    let Ok(given) = Fd::get(fd) else {
+        return decision.refuse(Refusal::NotOpen(fd)).to_ptr();
     };
+    let Some(permitted) = Permitted::by_file(given.file()) else {
+        return decision.refuse(Refusal::NotAToken(fd)).to_ptr();
+    };
+    let token = permitted.token;
     let request = command.request();
-    let unused = request.unused(token.allowed(), || token.may_delegate_cmd(request.cmd));
+    let unused = request.unused(&permitted, || token.may_delegate_cmd(request.cmd));
     if unused != Unused::None {
         decision.given = token.given(unused);
-        drop(token);
+        drop(given);
         return admit_without(command, decision);
     }
     let disabled = sysctl::unprivileged_bpf_disabled();
-    match request.require(disabled, |cap| Token::check_capable(Some(&token), cap)) {
-        Ok(()) => Token::into_raw(token),
-        Err(refusal) => refuse_with(&token, refusal, decision).to_ptr(),
+    match request.require(disabled, |cap| Token::check_capable(Some(token), cap)) {
+        Ok(()) => {
+            events::used(token.as_bpf_token(), &request);
+            Token::into_raw(token.into())
+        }
+        Err(refusal) => refuse_with(token, refusal, decision).to_ptr(),
     }
 }
 

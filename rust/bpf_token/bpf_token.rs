@@ -3,7 +3,7 @@
 //! The BPF token, with which a privileged manager delegates a part of BPF to a user namespace.
 //!
 //! Here is the C interface that [`include/linux/bpf.h`](srctree/include/linux/bpf.h) declares; what
-//! only `kernel/bpf/` calls is in [`commands`] and [`mount`]. Each function turns raw arguments
+//! only `kernel/bpf/` calls is in [`commands`], [`outcome`] and [`mount`]. Each function turns raw arguments
 //! into safe ones and calls what does the work.
 //!
 //! The call graph of a command, from its entry point to the report of its decision:
@@ -11,11 +11,13 @@
 //! ```text
 //!   bpf(2)                                                         fsconfig(2), /proc/mounts
 //!     |                                                                       |
-//!   commands, bpf_token      C entries: raw arguments in, errno out         mount
+//!   commands, outcome        C entries: raw arguments in, errno out         mount
 //!     |        |      |                                                       |
 //!     |   admission  create  the token step and the privileges; a new token   |
 //!     |        |      |                                                       |
-//!     |        +------+----- token        the object, its file, its lifetime  |
+//!     |        +------+------ file        the token's file, what it permits  remount
+//!     |        |               |                                              |
+//!     |        |             token        the object, its lifetime            |
 //!     |        |               |                                              |
 //!     |     request            |          the types, and their capabilities   |
 //!     |        |               |                                              |
@@ -27,7 +29,7 @@
 //!     |                |                                                      |
 //!     +------------- report    written to the log and to trace events         |
 //!                                                                             |
-//!   names <- kind <- mask <- delegation, parse: what can be delegated --------+
+//!   names <- kind <- mask <- delegation, present, parse: what is delegated ---+
 //! ```
 //!
 //! A module uses those below it, and what `log`, `events`, `lsm`, `bpffs`, `info`, `line` and
@@ -42,7 +44,9 @@ mod create;
 mod decision;
 mod delegation;
 mod events;
+mod file;
 mod info;
+mod kept;
 mod kind;
 mod line;
 mod log;
@@ -50,8 +54,12 @@ mod lsm;
 mod mask;
 mod mount;
 mod names;
+mod options;
+mod outcome;
 mod parse;
+mod present;
 mod reason;
+mod remount;
 mod report;
 mod request;
 mod sysctl;
@@ -98,32 +106,4 @@ pub unsafe extern "C" fn bpf_token_capable(token: *const bindings::bpf_token, ca
 pub unsafe extern "C" fn bpf_token_put(token: *mut bindings::bpf_token) {
     // SAFETY: By the requirements of this function.
     unsafe { Token::put(token) };
-}
-
-/// `BPF_OBJ_GET_INFO_BY_FD` of a token.
-///
-/// # Safety
-///
-/// `token` must be null or valid, and `attr` be the attributes of the command; `uattr` is where
-/// userspace has them.
-#[export]
-pub unsafe extern "C" fn bpf_token_get_info_by_fd(
-    token: *mut bindings::bpf_token,
-    attr: *const bindings::bpf_attr,
-    uattr: *mut bindings::bpf_attr,
-) -> c_int {
-    // SAFETY: By the requirements of this function.
-    let (token, to, len) = unsafe {
-        (
-            Token::from_ptr(token),
-            (*attr).info.info,
-            (*attr).info.info_len,
-        )
-    };
-    match token.map_or(Err(EINVAL), |token| {
-        info::copy(&token.info(), to, len, uattr)
-    }) {
-        Ok(()) => 0,
-        Err(err) => err.to_errno(),
-    }
 }

@@ -4,7 +4,7 @@
 //!
 //! C source: [`kernel/bpf/inode.c`](srctree/kernel/bpf/inode.c).
 
-use crate::delegation::Delegation;
+use crate::present::Present;
 use core::{
     ops::Deref,
     ptr::{
@@ -28,8 +28,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `s_op` is `bpf_super_ops`, and so `s_fs_info` points at a `struct bpf_mount_opts` that does not
-/// change after the instance was made, but for its `xa_cache`.
+/// `s_op` is `bpf_super_ops`, and so `s_fs_info` points at a `struct bpf_mount_opts`. After the
+/// instance was made, only a remount changes the four masks in it, and only by [`Present`]; nobody
+/// changes the cookie.
 #[repr(transparent)]
 pub(crate) struct BpfFs(SuperBlock);
 
@@ -37,35 +38,35 @@ impl BpfFs {
     /// Casts `sb`, if it is of a BPF file system.
     #[inline]
     pub(crate) fn from_super_block(sb: &SuperBlock) -> Option<&Self> {
-        // SAFETY: The super block is valid, and its operations do not change.
-        let s_op = unsafe { (*sb.as_ptr()).s_op };
-        if !ptr::eq(s_op, &raw const bindings::bpf_super_ops) {
-            return None;
+        // SAFETY: The super block is valid, and its operations do not change. The type is
+        // transparent. INVARIANT: `s_op` is compared.
+        unsafe {
+            ptr::eq((*sb.as_ptr()).s_op, &raw const bindings::bpf_super_ops)
+                .then(|| &*ptr::from_ref(sb).cast())
         }
-        // SAFETY: The type is transparent. INVARIANT: `s_op` was just compared.
-        Some(unsafe { &*ptr::from_ref(sb).cast() })
     }
 
-    /// Returns the masks that this instance delegates.
+    /// Returns what this instance delegates at present.
     #[inline]
-    pub(crate) fn delegation(&self) -> &Delegation {
-        // SAFETY: By the type invariant; the mount options live as long as their super block, and
-        // the masks in them do not change.
-        unsafe { &*Delegation::in_opts((*self.as_ptr()).s_fs_info.cast()) }
+    pub(crate) fn present(&self) -> &Present {
+        // SAFETY: By the type invariant; the mount options live as long as their super block.
+        unsafe { &*Present::in_opts((*self.as_ptr()).s_fs_info.cast()) }
     }
 
-    /// Makes an inode without a name on this instance, owned by the current task.
+    /// Makes an inode without a link on this instance, owned by the current task: dropping the last
+    /// reference frees it.
     ///
     /// `mode` is file type and permissions. Fails with `ENOSPC` for want of memory, and with
     /// `EINVAL` for a type that a BPF file system does not have.
     #[inline]
     pub(crate) fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
-        // SAFETY: The super block is valid; there is no directory to inherit from.
-        let inode = unsafe { bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode) };
-        let inode = from_err_ptr(inode)?;
-        // SAFETY: The inode is new, and `bpf_get_inode` never returns null. Its super block is this
-        // one.
-        Ok(unsafe { NewInode::from_raw(NonNull::new_unchecked(inode)) })
+        // SAFETY: The super block is valid; there is no directory to inherit from. The inode is new,
+        // never null, of this super block, and nobody else changes its link count.
+        unsafe {
+            let inode = from_err_ptr(bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode))?;
+            bindings::clear_nlink(inode);
+            Ok(NewInode::from_raw(NonNull::new_unchecked(inode)))
+        }
     }
 }
 

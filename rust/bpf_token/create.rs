@@ -10,16 +10,21 @@ use crate::{
         self,
         Refused, //
     },
+    file::{
+        Permitted,
+        FILE_OPERATIONS, //
+    },
     line::Line,
     log::Log,
-    token::{
-        Token,
-        FILE_OPERATIONS, //
-    }, //
+    mask::Mask,
+    token::Token, //
 };
 use core::fmt;
 use kernel::{
-    bindings,
+    bindings::{
+        self,
+        bpf_attr__bindgen_ty_20 as TokenCreate, //
+    },
     capability::Capability,
     fs::{
         current_umask,
@@ -28,7 +33,7 @@ use kernel::{
             FileDescriptorReservation, //
         },
         Fd,
-        Path,
+        LocalFile,
         PseudoFile,
         MAY_ACCESS, //
     },
@@ -39,23 +44,26 @@ use kernel::{
 /// The step at which the creation of a token failed.
 #[derive(Clone, Copy)]
 enum CreateError {
+    UnknownFlags(u32),
+    FieldsWithoutFlag,
     NotOpen(u32),
     NotARoot,
     NotABpfFs,
+    Unrestricted,
     NoAccess(Error),
     OtherNamespace,
     Unprivileged,
     InitialNamespace,
     NothingDelegated,
+    NothingLeft,
     NoInode(Error),
     NoDescriptor(Error),
     NoFile(Error),
     NoToken(Error),
 }
 
-/// Makes a token of the BPF FS instance whose root directory `attr`, the attributes of the command,
-/// names, and returns its
-/// descriptor. A refusal is told to `log`, and to who traces refusals.
+/// Makes a token as `attr`, the attributes of the command, ask for it, of a BPF FS or of a token, and
+/// returns its descriptor. A refusal is told to `log`, and to who traces refusals.
 pub(crate) fn create(attr: &mut bindings::bpf_attr, log: Log<'_>) -> Result<u32> {
     try_create(attr).map_err(|step| {
         if log.is_wanted() || events::refusals_are_traced() {
@@ -67,31 +75,60 @@ pub(crate) fn create(attr: &mut bindings::bpf_attr, log: Log<'_>) -> Result<u32>
 
 fn try_create(attr: &mut bindings::bpf_attr) -> Result<u32, CreateError> {
     // SAFETY: All that the attributes of a command consist of is numbers.
-    let fd = unsafe { attr.token_create.bpffs_fd };
-    let fd = Fd::get(fd).map_err(|_| CreateError::NotOpen(fd))?;
-    let path = fd.file().path();
-    let (bpffs, allowed) = may_create(path)?;
+    let asked = unsafe { &attr.token_create };
+    let restriction = restriction(asked)?;
+    let fd = Fd::get(asked.bpffs_fd).map_err(|_| CreateError::NotOpen(asked.bpffs_fd))?;
+    let file = fd.file();
+    let path = file.path();
+    let (bpffs, allowed) = may_create(file, restriction)?;
 
     // What is made in the following steps is given back by its guard if a later step fails.
     // SAFETY: This is a system call.
     let umask = unsafe { current_umask() };
     let mode = bindings::S_IFREG | (bindings::S_IRUSR | bindings::S_IWUSR) & !umask;
-    let mut inode = bpffs.new_inode(mode as u16).map_err(CreateError::NoInode)?;
-    inode.clear_nlink();
+    let inode = bpffs.new_inode(mode as u16).map_err(CreateError::NoInode)?;
     let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)
         .map_err(CreateError::NoDescriptor)?;
     let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)
         .map_err(CreateError::NoFile)?;
-    let token = Token::new(bpffs.user_ns(), allowed, attr, path).map_err(CreateError::NoToken)?;
+    let cookie = bpffs.present().cookie();
+    let token = Token::new(bpffs.user_ns(), allowed, cookie, attr, path)
+        .map_err(CreateError::NoToken)?;
     Ok(file.publish(fd, token))
 }
 
-/// Checks that the current task may create a token from `path`, and returns what it delegates.
+/// Returns what the new token is restricted to, if to anything.
+fn restriction(asked: &TokenCreate) -> Result<Option<Delegation>, CreateError> {
+    let restriction = Delegation {
+        cmds: Mask::from_bits(asked.allowed_cmds),
+        maps: Mask::from_bits(asked.allowed_maps),
+        progs: Mask::from_bits(asked.allowed_progs),
+        attachs: Mask::from_bits(asked.allowed_attachs),
+    };
+    match asked.flags {
+        0 if restriction.is_empty() => Ok(None),
+        0 => Err(CreateError::FieldsWithoutFlag),
+        bindings::BPF_F_TOKEN_RESTRICT => Ok(Some(restriction)),
+        flags => Err(CreateError::UnknownFlags(flags)),
+    }
+}
+
+/// Checks that the current task may create a token from `file`, and returns what it permits.
 ///
 /// The order of the checks is the same as in C, as it decides which errno the caller gets.
-fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation), CreateError> {
+fn may_create(
+    file: &LocalFile,
+    restriction: Option<Delegation>,
+) -> Result<(&BpfFs, Delegation), CreateError> {
+    let path = file.path();
+    let mut source = None;
     if !path.is_root() {
-        return Err(CreateError::NotARoot);
+        source = Permitted::by_file(file);
+        match (&source, restriction) {
+            (None, _) => return Err(CreateError::NotARoot),
+            (Some(_), None) => return Err(CreateError::Unrestricted),
+            (Some(_), Some(_)) => (),
+        }
     }
     let bpffs = BpfFs::from_super_block(path.super_block()).ok_or(CreateError::NotABpfFs)?;
     path.permission(MAY_ACCESS).map_err(CreateError::NoAccess)?;
@@ -109,9 +146,16 @@ fn may_create(path: &Path) -> Result<(&BpfFs, &Delegation), CreateError> {
         return Err(CreateError::InitialNamespace);
     }
 
-    let allowed = bpffs.delegation();
+    let delegated = source.map_or_else(|| bpffs.present().load(), |token| token.load());
+    let Some(restriction) = restriction else {
+        return match delegated.is_empty() {
+            true => Err(CreateError::NothingDelegated),
+            false => Ok((bpffs, delegated)),
+        };
+    };
+    let allowed = delegated & restriction;
     if allowed.is_empty() {
-        return Err(CreateError::NothingDelegated);
+        return Err(CreateError::NothingLeft);
     }
     Ok((bpffs, allowed))
 }
@@ -142,10 +186,14 @@ impl CreateError {
     fn error(self) -> Error {
         match self {
             Self::NotOpen(_) => EBADF,
-            Self::NotARoot | Self::NotABpfFs => EINVAL,
+            Self::UnknownFlags(_)
+            | Self::FieldsWithoutFlag
+            | Self::NotARoot
+            | Self::NotABpfFs
+            | Self::Unrestricted => EINVAL,
             Self::OtherNamespace | Self::Unprivileged => EPERM,
             Self::InitialNamespace => EOPNOTSUPP,
-            Self::NothingDelegated => ENOENT,
+            Self::NothingDelegated | Self::NothingLeft => ENOENT,
             Self::NoAccess(err)
             | Self::NoInode(err)
             | Self::NoDescriptor(err)
@@ -159,21 +207,27 @@ impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no token: ")?;
         f.write_str(match *self {
+            Self::UnknownFlags(flags) => {
+                return write!(f, "flags {flags:#x} are unknown; there is BPF_F_TOKEN_RESTRICT (0x1)");
+            }
+            Self::FieldsWithoutFlag => "the allowed_ fields need the flag BPF_F_TOKEN_RESTRICT",
             Self::NotOpen(fd) => {
                 let fd = fd as i32;
                 return write!(f, "descriptor {fd} is not open, or was opened with O_PATH");
             }
             Self::NotARoot => "the descriptor is not the root of a file system",
             Self::NotABpfFs => "the descriptor is not that of a BPF file system",
+            Self::Unrestricted => {
+                "the descriptor is a token, and a token of it needs the flag BPF_F_TOKEN_RESTRICT"
+            }
             Self::NoAccess(_) => "no permission to access the BPF file system",
             Self::OtherNamespace => "the BPF file system belongs to another user namespace",
             Self::Unprivileged => "this needs CAP_BPF in the user namespace",
             Self::InitialNamespace => {
                 "the initial user namespace has none: there, CAP_BPF does what a token does"
             }
-            Self::NothingDelegated => {
-                "the BPF file system was mounted without any delegate_ option"
-            }
+            Self::NothingDelegated => "the BPF file system delegates nothing",
+            Self::NothingLeft => "of what the allowed_ fields name, nothing is delegated",
             Self::NoInode(_) => "no memory for its inode",
             Self::NoDescriptor(EMFILE) => "no descriptor is left (RLIMIT_NOFILE)",
             Self::NoDescriptor(_) => "no memory for its descriptor",

@@ -7,7 +7,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::delegation::Delegation;
+use crate::{
+    delegation::Delegation,
+    kind::{
+        AttachType,
+        Cmd,
+        MapType,
+        ProgType, //
+    },
+    mask::Mask, //
+};
 use kernel::{
     capability::Capability,
     error::{
@@ -35,23 +44,26 @@ pub(crate) enum Given {
         unused: Unused,
         /// The number of its user namespace.
         userns: u32,
+        cookie: u64,
+        /// Its own masks, whatever its instance delegates now.
         allowed: Delegation,
     },
 }
 
-/// Why a token is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a token is not used. The mask that lacks something is that which was looked at: a remount
+/// may change it at any time.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unused {
     /// It is used.
     None,
     /// It does not delegate the command.
-    Cmd,
+    Cmd(Mask<Cmd>),
     /// It does not delegate the type of the map.
-    MapType,
+    MapType(Mask<MapType>),
     /// It does not delegate the type of the program.
-    ProgType,
+    ProgType(Mask<ProgType>),
     /// It does not delegate the attach type of the program.
-    AttachType,
+    AttachType(Mask<AttachType>),
     /// A security module does not let it delegate the command.
     SecurityModule,
 }

@@ -47,12 +47,6 @@ const _: () = {
 };
 
 impl Delegation {
-    /// Where the masks are in mount options.
-    pub(crate) fn in_opts(opts: *mut bindings::bpf_mount_opts) -> *mut Self {
-        opts.wrapping_byte_add(offset_of!(bindings::bpf_mount_opts, delegate_cmds))
-            .cast()
-    }
-
     /// Nothing at all.
     pub(crate) const NOTHING: Self = Self {
         cmds: Mask::EMPTY,
@@ -68,15 +62,46 @@ impl Delegation {
             && self.progs.is_empty()
             && self.attachs.is_empty()
     }
+}
 
-    /// Whether the `bpf()` command `cmd` is delegated.
-    pub(crate) fn cmd(&self, cmd: u32) -> bool {
-        self.cmds.contains(cmd)
+impl core::ops::BitAnd for Delegation {
+    type Output = Self;
+
+    /// What both delegate.
+    #[inline]
+    fn bitand(self, other: Self) -> Self {
+        Self {
+            cmds: self.cmds & other.cmds,
+            maps: self.maps & other.maps,
+            progs: self.progs & other.progs,
+            attachs: self.attachs & other.attachs,
+        }
+    }
+}
+
+/// Permits what is in four masks, which may change from one look to the next.
+pub(crate) trait Permits {
+    fn cmds(&self) -> Mask<Cmd>;
+    fn maps(&self) -> Mask<MapType>;
+    fn progs(&self) -> Mask<ProgType>;
+    fn attachs(&self) -> Mask<AttachType>;
+}
+
+impl Permits for Delegation {
+    fn cmds(&self) -> Mask<Cmd> {
+        self.cmds
     }
 
-    /// Whether maps of `map_type` are delegated.
-    pub(crate) fn map_type(&self, map_type: u32) -> bool {
-        self.maps.contains(map_type)
+    fn maps(&self) -> Mask<MapType> {
+        self.maps
+    }
+
+    fn progs(&self) -> Mask<ProgType> {
+        self.progs
+    }
+
+    fn attachs(&self) -> Mask<AttachType> {
+        self.attachs
     }
 }
 
@@ -87,7 +112,7 @@ mod tests {
     #[test]
     fn nothing_is_empty_and_permits_nothing() {
         assert!(Delegation::NOTHING.is_empty());
-        assert!(!(0..=64).any(|value| Delegation::NOTHING.cmd(value)));
+        assert!(!(0..=64).any(|value| Delegation::NOTHING.cmds.contains(value)));
     }
 
     #[test]
@@ -95,5 +120,17 @@ mod tests {
         let mut delegation = Delegation::NOTHING;
         delegation.attachs = Mask::from_bits(1 << 63);
         assert!(!delegation.is_empty());
+    }
+
+    #[test]
+    fn both_delegate_no_more_than_each() {
+        let delegation = |bits| Delegation {
+            cmds: Mask::from_bits(bits),
+            maps: Mask::from_bits(bits << 1),
+            progs: Mask::from_bits(bits << 2),
+            attachs: Mask::from_bits(bits << 3),
+        };
+        assert!(delegation(0b110) & delegation(0b011) == delegation(0b010));
+        assert!((delegation(0b100) & delegation(0b010)).is_empty());
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     decision::Given,
     delegation::Delegation,
     line::Line,
-    lsm::BpfToken, //
+    lsm::BpfToken,
+    request::Request, //
 };
 #[cfg(CONFIG_TRACEPOINTS)]
 use kernel::jump_label::static_branch_unlikely;
@@ -33,6 +34,16 @@ declare_trace! {
     /// # Safety
     ///
     /// `token` must be valid.
+    unsafe fn bpf_token_use(
+        token: *const bindings::bpf_token,
+        cmd: u32,
+        object_type: u32,
+        attach_type: u32,
+    );
+
+    /// # Safety
+    ///
+    /// `token` must be valid.
     unsafe fn bpf_token_free(token: *const bindings::bpf_token);
 }
 
@@ -47,18 +58,37 @@ pub(crate) struct Refused {
     pub(crate) err: Error,
 }
 
+/// Fires an event that has only the token.
+#[inline(always)]
+fn fire(event: unsafe fn(*const bindings::bpf_token), token: &BpfToken) {
+    // SAFETY: By its type invariant, the token is valid.
+    unsafe { event(token.as_ptr()) };
+}
+
 /// Tells that a token was created.
 #[inline]
 pub(crate) fn created(token: &BpfToken) {
+    fire(bpf_token_create, token);
+}
+
+/// Tells that a command uses a token.
+#[inline(always)]
+pub(crate) fn used(token: &BpfToken, request: &Request) {
     // SAFETY: By its type invariant, the token is valid.
-    unsafe { bpf_token_create(token.as_ptr()) };
+    unsafe {
+        bpf_token_use(
+            token.as_ptr(),
+            request.cmd,
+            request.object_type,
+            request.attach_type,
+        )
+    };
 }
 
 /// Tells that a token is freed.
 #[inline]
 pub(crate) fn freed(token: &BpfToken) {
-    // SAFETY: By its type invariant, the token is valid.
-    unsafe { bpf_token_free(token.as_ptr()) };
+    fire(bpf_token_free, token);
 }
 
 /// Whether anybody traces refusals, so that there is a reason to put into words.
@@ -80,11 +110,14 @@ pub(crate) fn refusals_are_traced() -> bool {
 /// Tells that a command is refused, with the token that was given, or the caller's user namespace.
 #[cold]
 pub(crate) fn refused(what: &Refused, given: &Given, reason: &Line) {
-    let (userns, allowed) = match *given {
-        Given::Nothing => (0, Delegation::NOTHING),
+    let (userns, cookie, allowed) = match *given {
+        Given::Nothing => (0, 0, Delegation::NOTHING),
         Given::Token {
-            userns, allowed, ..
-        } => (userns, allowed),
+            userns,
+            cookie,
+            allowed,
+            ..
+        } => (userns, cookie, allowed),
     };
     let refusal = bindings::bpf_token_refusal {
         userns,
@@ -92,6 +125,7 @@ pub(crate) fn refused(what: &Refused, given: &Given, reason: &Line) {
         maps: allowed.maps.bits(),
         progs: allowed.progs.bits(),
         attachs: allowed.attachs.bits(),
+        cookie,
         cmd: what.cmd,
         type_: what.object_type,
         attach_type: what.attach_type,

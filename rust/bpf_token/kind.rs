@@ -17,6 +17,8 @@ use kernel::{
 
 /// An enum whose enumerators can be delegated.
 pub(crate) trait Kind {
+    /// The place of its option among those of all kinds.
+    const INDEX: u32;
     /// The mount option that sets it.
     const OPTION: &'static str;
     /// The noun for one enumerator.
@@ -36,17 +38,18 @@ pub(crate) enum ProgType {}
 /// `enum bpf_attach_type`.
 pub(crate) enum AttachType {}
 
-/// Implements [`Kind`] for an enum: its mount option, a noun, the prefix that C has before each
+/// Implements [`Kind`] for an enum: the place of its mount option, the option, a noun, the prefix that C has before each
 /// name here, the enumerator behind the last, the names in the order of the enum, and the further
 /// names.
 macro_rules! kind {
     (
-        $kind:ident: $option:literal, $noun:literal, $enum:ident, $prefix:ident, $max:ident,
+        $kind:ident: $index:literal, $option:literal, $noun:literal, $enum:ident, $prefix:ident, $max:ident,
         [$($name:ident),* $(,)?],
         aliases [$($alias:ident),* $(,)?]
     ) => {
         paste! {
             impl Kind for $kind {
+                const INDEX: u32 = $index;
                 const OPTION: &'static str = $option;
                 const NOUN: &'static str = $noun;
                 const PREFIX: &'static str = stringify!($prefix);
@@ -88,7 +91,7 @@ macro_rules! kind {
 }
 
 kind! {
-    Cmd: "delegate_cmds", "bpf() command", bpf_cmd, BPF_, __MAX_BPF_CMD,
+    Cmd: 0, "delegate_cmds", "bpf() command", bpf_cmd, BPF_, __MAX_BPF_CMD,
     [
         map_create, map_lookup_elem, map_update_elem, map_delete_elem, map_get_next_key, prog_load,
         obj_pin, obj_get, prog_attach, prog_detach, prog_test_run, prog_get_next_id,
@@ -103,7 +106,7 @@ kind! {
 }
 
 kind! {
-    MapType: "delegate_maps", "map type", bpf_map_type, BPF_MAP_TYPE_, __MAX_BPF_MAP_TYPE,
+    MapType: 1, "delegate_maps", "map type", bpf_map_type, BPF_MAP_TYPE_, __MAX_BPF_MAP_TYPE,
     [
         unspec, hash, array, prog_array, perf_event_array, percpu_hash, percpu_array, stack_trace,
         cgroup_array, lru_hash, lru_percpu_hash, lpm_trie, array_of_maps, hash_of_maps, devmap,
@@ -116,7 +119,7 @@ kind! {
 }
 
 kind! {
-    ProgType: "delegate_progs", "program type", bpf_prog_type, BPF_PROG_TYPE_, __MAX_BPF_PROG_TYPE,
+    ProgType: 2, "delegate_progs", "program type", bpf_prog_type, BPF_PROG_TYPE_, __MAX_BPF_PROG_TYPE,
     [
         unspec, socket_filter, kprobe, sched_cls, sched_act, tracepoint, xdp, perf_event,
         cgroup_skb, cgroup_sock, lwt_in, lwt_out, lwt_xmit, sock_ops, sk_skb, cgroup_device,
@@ -128,7 +131,7 @@ kind! {
 }
 
 kind! {
-    AttachType: "delegate_attachs", "attach type", bpf_attach_type, BPF_, __MAX_BPF_ATTACH_TYPE,
+    AttachType: 3, "delegate_attachs", "attach type", bpf_attach_type, BPF_, __MAX_BPF_ATTACH_TYPE,
     [
         cgroup_inet_ingress, cgroup_inet_egress, cgroup_inet_sock_create, cgroup_sock_ops,
         sk_skb_stream_parser, sk_skb_stream_verdict, cgroup_device, sk_msg_verdict,

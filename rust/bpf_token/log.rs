@@ -6,7 +6,10 @@
 
 use kernel::{
     bindings,
-    ffi::c_int,
+    ffi::{
+        c_char,
+        c_int, //
+    },
     prelude::*, //
 };
 
@@ -32,9 +35,21 @@ impl<'a> VerifierLog<'a> {
     /// Writes a line as C's `bpf_log()` does: what does not fit, or does not reach userspace, makes
     /// the command fail in the end.
     #[cold]
-    pub(crate) fn write_line(&mut self, line: &CStr) {
-        // SAFETY: By the type invariant; both strings are terminated.
-        unsafe { bindings::bpf_log(self.0, c"%s\n".as_char_ptr(), line.as_char_ptr()) };
+    pub(crate) fn write_line(&mut self, line: &str) {
+        self.print(line, line.len() as c_int);
+    }
+
+    /// Writes the first `length` bytes of a line, and a line feed.
+    fn print(&mut self, line: &str, length: c_int) {
+        // SAFETY: By the type invariant; what is read of `line` is in it.
+        unsafe {
+            bindings::bpf_log(
+                self.0,
+                c"%.*s\n".as_char_ptr(),
+                length.min(line.len() as c_int),
+                line.as_ptr(),
+            )
+        };
     }
 
     /// Writes a line without any effect on the outcome of the command: as much of it as there is
@@ -54,10 +69,9 @@ impl<'a> VerifierLog<'a> {
             return;
         }
         let buffer = log.ubuf;
-        // SAFETY: By the type invariant; `line` has at least `length` bytes.
-        unsafe { bindings::bpf_log(log, c"%.*s\n".as_char_ptr(), length, line.as_ptr()) };
+        self.print(line, length);
         // `bpf_log` marks a buffer that faulted by forgetting it, for the command to fail by.
-        log.ubuf = buffer;
+        self.0.ubuf = buffer;
     }
 }
 
@@ -86,7 +100,7 @@ impl Log<'_> {
     /// Writes a line to whoever reads, without any effect on the outcome of the command. Where the
     /// log is not open, `first` comes before it.
     #[cold]
-    pub(crate) fn write(&mut self, first: Option<&CStr>, line: &str) {
+    pub(crate) fn write(&mut self, first: Option<&str>, line: &str) {
         match self {
             Log::Open(log) => log.append(line),
             Log::Closed(attr) => attr.write(first, line),
@@ -120,9 +134,17 @@ impl<'a> LogAttr<'a> {
         !self.0.ubuf.is_null() && self.0.level != 0
     }
 
+    /// Takes back from the common attributes where the caller wants the log, which what makes an
+    /// open log leaves out.
+    pub(crate) fn reopen(&mut self, common: &bindings::bpf_common_attr) {
+        self.0.ubuf = common.log_buf as *mut c_char;
+        self.0.size = common.log_size;
+        self.0.level = common.log_level;
+    }
+
     /// Makes `first`, if there is one, and `line` the whole log, and never makes the command fail.
     #[cold]
-    fn write(&mut self, first: Option<&CStr>, line: &str) {
+    fn write(&mut self, first: Option<&str>, line: &str) {
         let Ok(mut log) = KBox::init(
             pin_init::init_zeroed::<bindings::bpf_verifier_log>(),
             GFP_KERNEL,
@@ -130,20 +152,20 @@ impl<'a> LogAttr<'a> {
             return;
         };
         let attr = &mut *self.0;
-        // SAFETY: The log is ours, and any level, buffer and size will do.
-        let err = unsafe { bindings::bpf_vlog_init(&mut *log, attr.level, attr.ubuf, attr.size) };
-        if err != 0 {
-            return;
+        // SAFETY: The log is ours, and any level, buffer and size will do. INVARIANT: `bpf_vlog_init`
+        // made the log. By the type invariant, the attributes can be finalised. What that returns is
+        // how the log fared, not how the command did.
+        unsafe {
+            if bindings::bpf_vlog_init(&mut *log, attr.level, attr.ubuf, attr.size) != 0 {
+                return;
+            }
+            let mut lines = VerifierLog(&mut log);
+            if let Some(first) = first {
+                lines.write_line(first);
+            }
+            lines.append(line);
+            bindings::bpf_log_attr_finalize(attr, &mut *log);
         }
-        // INVARIANT: `bpf_vlog_init` made it.
-        let mut lines = VerifierLog(&mut log);
-        if let Some(first) = first {
-            lines.write_line(first);
-        }
-        lines.append(line);
-        // SAFETY: By the type invariant. What is returned is how the log fared, not how the command
-        // did.
-        unsafe { bindings::bpf_log_attr_finalize(attr, &mut *log) };
     }
 }
 

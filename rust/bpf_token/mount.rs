@@ -1,66 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The delegation options of the BPF file system: set, kept and shown.
+//! The functions that `kernel/bpf/` calls for the delegation options of the BPF file system.
 
 use crate::{
-    delegation::Delegation,
+    bpffs::BpfFs,
     kind::Kind,
     mask::{
         Mask,
         Part, //
     },
+    options::Options,
+    present::Present,
+    remount, //
 };
 use kernel::{
     bindings,
-    capability::{
-        self,
-        Capability, //
-    },
     fs_context::FsContext,
     prelude::*,
-    seq_file::SeqFile, //
+    seq_file::SeqFile,
+    seq_print, //
 };
 
-/// Adds to `delegation` what `value` gives to the option that `which` numbers, in the order of the
-/// fields.
-pub(crate) fn parse_option(
-    fc: &FsContext,
-    delegation: &mut Delegation,
-    which: u32,
-    value: &[u8],
-) -> Result {
-    match which {
-        0 => add(fc, &mut delegation.cmds, value),
-        1 => add(fc, &mut delegation.maps, value),
-        2 => add(fc, &mut delegation.progs, value),
-        3 => add(fc, &mut delegation.attachs, value),
-        _ => Err(EINVAL),
+/// Writes what an instance delegates as mount options, each preceded by a comma.
+fn show_options(m: &SeqFile, present: &Present) {
+    show(m, present.cmds.load());
+    show(m, present.maps.load());
+    show(m, present.progs.load());
+    show(m, present.attachs.load());
+    if present.cookie() != 0 {
+        seq_print!(m, ",delegate_cookie={}", present.cookie());
     }
-}
-
-fn add<K: Kind>(fc: &FsContext, mask: &mut Mask<K>, value: &[u8]) -> Result {
-    let added = Mask::parse(value).map_err(|refusal| {
-        fc.error(format_args!("{}", refusal.explain::<K>()));
-        Error::from(&refusal)
-    })?;
-    // To delegate is to give away what only the initial user namespace has.
-    if !added.is_empty() && !capability::capable(Capability::SYS_ADMIN) {
-        fc.error(format_args!(
-            "{}: to delegate needs CAP_SYS_ADMIN in the initial user namespace",
-            K::OPTION
-        ));
-        return Err(EPERM);
-    }
-    *mask |= added;
-    Ok(())
-}
-
-/// Writes the delegated masks as mount options, each preceded by a comma.
-pub(crate) fn show_options(m: &SeqFile, delegation: &Delegation) {
-    show(m, delegation.cmds);
-    show(m, delegation.maps);
-    show(m, delegation.progs);
-    show(m, delegation.attachs);
 }
 
 fn show<K: Kind>(m: &SeqFile, mask: Mask<K>) {
@@ -87,7 +56,7 @@ fn show<K: Kind>(m: &SeqFile, mask: Mask<K>) {
 }
 
 /// Takes one delegation option of a BPF FS: `which` is 0 for `delegate_cmds`, 1 for
-/// `delegate_maps`, 2 for `delegate_progs`, 3 for `delegate_attachs`.
+/// `delegate_maps`, 2 for `delegate_progs`, 3 for `delegate_attachs`, 4 for `delegate_cookie`.
 ///
 /// Returns 0, `EINVAL`, `ERANGE` or `EPERM`, with the reason in the log of `fc`.
 ///
@@ -101,17 +70,41 @@ pub(crate) unsafe extern "C" fn bpf_delegation_parse(
     which: u32,
     param: *const bindings::fs_parameter,
 ) -> c_int {
-    // SAFETY: By the requirements of this function; `s_fs_info` of such a context is its
-    // `struct bpf_mount_opts`, which nobody else uses while it is being configured.
-    let (fc, delegation, value) = unsafe {
-        let opts = Delegation::in_opts((*fc).s_fs_info.cast());
+    // SAFETY: By the requirements of this function; nobody else uses the options of a context that
+    // is being configured.
+    let (fc, options, value) = unsafe {
         (
             FsContext::from_ptr(fc),
-            &mut *opts,
+            &mut *Options::in_opts((*fc).s_fs_info.cast()),
             core::slice::from_raw_parts((*param).__bindgen_anon_1.string.cast(), (*param).size),
         )
     };
-    match parse_option(fc, delegation, which, value) {
+    match options.parse(fc, which, value) {
+        Ok(()) => 0,
+        Err(err) => err.to_errno(),
+    }
+}
+
+/// Remounts a BPF FS with the delegation options of `fc`. Returns 0 or `EPERM`, with the reason in
+/// the log of `fc`.
+///
+/// # Safety
+///
+/// `fc` must be a context of the BPF file system for a remount, whose super block is held for
+/// writing.
+#[export]
+pub(crate) unsafe extern "C" fn bpf_delegation_reconfigure(fc: *mut bindings::fs_context) -> c_int {
+    // SAFETY: By the requirements of this function; nobody changes the options meanwhile.
+    let (fc, options) = unsafe {
+        (
+            FsContext::from_ptr(fc),
+            &*Options::in_opts((*fc).s_fs_info.cast()),
+        )
+    };
+    let Some(bpffs) = fc.reconfigured().and_then(BpfFs::from_super_block) else {
+        return 0;
+    };
+    match remount::reconfigure(fc, options, bpffs.present()) {
         Ok(()) => 0,
         Err(err) => err.to_errno(),
     }
@@ -128,6 +121,6 @@ pub(crate) unsafe extern "C" fn bpf_delegation_show(
     opts: *mut bindings::bpf_mount_opts,
 ) {
     // SAFETY: By the requirements of this function.
-    let (m, delegation) = unsafe { (SeqFile::from_raw(m), &*Delegation::in_opts(opts)) };
-    show_options(m, delegation);
+    let (m, present) = unsafe { (SeqFile::from_raw(m), &*Present::in_opts(opts)) };
+    show_options(m, present);
 }

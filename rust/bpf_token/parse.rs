@@ -93,6 +93,28 @@ fn parse_number(item: &[u8]) -> Result<u64, Refusal<'_>> {
     }
 }
 
+/// Reads the number that `delegate_cookie` gives.
+pub(crate) fn parse_cookie(value: &[u8]) -> Result<u64, Refusal<'_>> {
+    parse_number(value)
+}
+
+/// The refusal of a cookie as text.
+pub(crate) struct CookieExplanation<'a>(&'a Refusal<'a>);
+
+impl fmt::Display for CookieExplanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("delegate_cookie: ")?;
+        match *self.0 {
+            Refusal::Empty => f.write_str("it is empty")?,
+            Refusal::Unknown(item) => write!(f, "'{}' is not a number", Printable(item))?,
+            Refusal::Overflow(item) => {
+                write!(f, "'{}' does not fit into 64 bits", Printable(item))?;
+            }
+        }
+        f.write_str(" (accepted: a number, decimal or hexadecimal after 0x)")
+    }
+}
+
 /// A refusal as text, for an option of one kind.
 pub(crate) struct Explanation<'a, K> {
     refusal: &'a Refusal<'a>,
@@ -100,6 +122,11 @@ pub(crate) struct Explanation<'a, K> {
 }
 
 impl Refusal<'_> {
+    /// Puts the refusal of a cookie into words.
+    pub(crate) fn explain_cookie(&self) -> CookieExplanation<'_> {
+        CookieExplanation(self)
+    }
+
     /// Puts the refusal into words.
     pub(crate) fn explain<K: Kind>(&self) -> Explanation<'_, K> {
         Explanation {
@@ -404,6 +431,19 @@ mod tests {
         assert_eq!(nearest::<AttachType>(b"trace_fentri"), Some("trace_fentry"));
         assert_eq!(nearest::<MapType>(b"qwertyuiop"), None);
         assert_eq!(nearest::<MapType>(&[b'a'; 200]), None);
+    }
+
+    #[test]
+    fn cookies_are_numbers() {
+        assert!(parse_cookie(b"7") == Ok(7));
+        assert!(parse_cookie(b"0xffffffffffffffff") == Ok(u64::MAX));
+        assert!(parse_cookie(b"") == Err(Refusal::Empty));
+        assert!(parse_cookie(b"any") == Err(Refusal::Unknown(b"any")));
+        let refusal = Refusal::Unknown(b"any");
+        let shown = Text::of(&refusal.explain_cookie());
+        assert!(shown.is_ok_and(|t| t
+            .as_bytes()
+            .starts_with(b"delegate_cookie: 'any' is not a number (accepted: ")));
     }
 
     #[test]

@@ -157,12 +157,26 @@ fn write_denied(
 
 impl fmt::Display for WhyInitial<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn missing<K: Kind>(f: &mut fmt::Formatter<'_>, value: u32, mask: Mask<K>) -> fmt::Result {
+        // What the token itself has, its instance must have taken away.
+        fn missing<K: Kind>(
+            f: &mut fmt::Formatter<'_>,
+            value: u32,
+            left: Mask<K>,
+            own: Mask<K>,
+        ) -> fmt::Result {
             let (noun, name, option) = (K::NOUN, named::<K>(value), K::OPTION);
-            write!(
-                f,
-                "the token does not delegate {noun} {name} ({option}={mask})"
-            )
+            if own.contains(value) {
+                write!(
+                    f,
+                    "the BPF file system does not delegate {noun} {name} any more \
+                     (left to the token: {option}={left})"
+                )
+            } else {
+                write!(
+                    f,
+                    "the token does not delegate {noun} {name} ({option}={left})"
+                )
+            }
         }
         let &Self(request, decision) = self;
         let Given::Token {
@@ -173,10 +187,10 @@ impl fmt::Display for WhyInitial<'_> {
         };
         match unused {
             Unused::None => f.write_str("the token is used"),
-            Unused::Cmd => missing(f, request.cmd, allowed.cmds),
-            Unused::MapType => missing::<MapType>(f, request.object_type, allowed.maps),
-            Unused::ProgType => missing::<ProgType>(f, request.object_type, allowed.progs),
-            Unused::AttachType => missing::<AttachType>(f, request.attach_type, allowed.attachs),
+            Unused::Cmd(left) => missing(f, request.cmd, *left, allowed.cmds),
+            Unused::MapType(left) => missing(f, request.object_type, *left, allowed.maps),
+            Unused::ProgType(left) => missing(f, request.object_type, *left, allowed.progs),
+            Unused::AttachType(left) => missing(f, request.attach_type, *left, allowed.attachs),
             Unused::SecurityModule => write!(
                 f,
                 "a security module refused the command {} to the token",
@@ -272,17 +286,30 @@ mod tests {
         let given = |unused| Given::Token {
             unused,
             userns: 1,
+            cookie: 0,
             allowed: Delegation {
                 maps: Mask::from_bits(1 << 2),
                 ..Delegation::NOTHING
             },
         };
-        decision.given = given(Unused::MapType);
+        decision.given = given(Unused::MapType(Mask::from_bits(1 << 2)));
         assert!(reads(
             map(),
             decision,
             "a map value with fields of the kernel needs CAP_BPF in the initial user namespace, \
              because the token does not delegate map type hash (delegate_maps=array)"
+        ));
+        let array = Request {
+            object_type: 2,
+            ..map()
+        };
+        decision.given = given(Unused::MapType(Mask::EMPTY));
+        assert!(reads(
+            array,
+            decision,
+            "a map value with fields of the kernel needs CAP_BPF in the initial user namespace, \
+             because the BPF file system does not delegate map type array any more (left to the \
+             token: delegate_maps=0x0)"
         ));
         decision.given = given(Unused::SecurityModule);
         assert!(reads(

@@ -19,19 +19,22 @@ use crate::{
     line::Line,
     log::{
         Log,
+        LogAttr,
         VerifierLog, //
     },
     reason::Reason,
-    request::Request, //
+    request::{
+        Command,
+        Request, //
+    }, //
 };
 use kernel::{
     bindings,
-    error::Error,
-    str::CStr, //
+    error::Error, //
 };
 
 /// The line that C writes when the descriptor in place of a map's token is none.
-const INVALID_MAP_TOKEN_FD: &CStr = c"Invalid map_token_fd.";
+const INVALID_MAP_TOKEN_FD: &str = "Invalid map_token_fd.";
 
 /// Writes that line where C does, while the log is open: a log without room for it makes the
 /// command fail.
@@ -54,6 +57,21 @@ pub(crate) fn log(request: &Request, decision: &Decision, mut log: Log<'_>) {
     if log.is_wanted() {
         log.write(first, Line::new(&Reason { request, decision }).as_str());
     }
+}
+
+/// Tells why a command fails with `err` before it has written to its log, if anybody reads it.
+#[inline(always)]
+pub(crate) fn early(command: impl Command, decision: &Decision, attr: LogAttr<'_>, err: Error) {
+    if attr.is_wanted() || events::refusals_are_traced() {
+        early_and_read(command, decision, attr, err);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn early_and_read(command: impl Command, decision: &Decision, attr: LogAttr<'_>, err: Error) {
+    log(&command.request(), decision, Log::Closed(attr));
+    trace(&command.request(), decision, err);
 }
 
 /// Fires the trace event of a refused request, which fails with `err`.

@@ -11,7 +11,7 @@ use crate::{
         Refusal,
         Unused, //
     },
-    delegation::Delegation,
+    delegation::Permits,
     kind::{
         Kind,
         MapType,
@@ -109,29 +109,41 @@ impl Request {
         }
     }
 
-    /// Why a token that permits `allowed` is not used for this. `modules_agree` asks the security
+    /// Why a token that permits what `permitted` says is not used for this. `modules_agree` asks the security
     /// modules whether the token may delegate the command.
     #[inline(always)]
     pub(crate) fn unused(
         &self,
-        allowed: &Delegation,
+        permitted: &impl Permits,
         modules_agree: impl FnOnce() -> bool,
     ) -> Unused {
-        let (object, attach) = (self.object_type, self.attach_type);
-        if !allowed.cmd(self.cmd) {
-            return Unused::Cmd;
+        let cmds = permitted.cmds();
+        if !cmds.contains(self.cmd) {
+            return Unused::Cmd(cmds);
         }
         if !modules_agree() {
             return Unused::SecurityModule;
         }
         match self.cmd {
-            bindings::bpf_cmd_BPF_MAP_CREATE if !allowed.map_type(object) => Unused::MapType,
-            bindings::bpf_cmd_BPF_PROG_LOAD if !allowed.progs.contains(object) => Unused::ProgType,
-            bindings::bpf_cmd_BPF_PROG_LOAD if !allowed.attachs.contains(attach) => {
-                Unused::AttachType
+            bindings::bpf_cmd_BPF_MAP_CREATE => {
+                let maps = permitted.maps();
+                if !maps.contains(self.object_type) {
+                    return Unused::MapType(maps);
+                }
             }
-            _ => Unused::None,
+            bindings::bpf_cmd_BPF_PROG_LOAD => {
+                let progs = permitted.progs();
+                if !progs.contains(self.object_type) {
+                    return Unused::ProgType(progs);
+                }
+                let attachs = permitted.attachs();
+                if !attachs.contains(self.attach_type) {
+                    return Unused::AttachType(attachs);
+                }
+            }
+            _ => (),
         }
+        Unused::None
     }
 
     /// Checks the privileges that the command needs, in the order of the C implementation.
@@ -392,22 +404,25 @@ mod tests {
 
     #[test]
     fn each_item_must_be_delegated() {
-        use crate::mask::Mask;
+        use crate::{
+            delegation::Delegation,
+            mask::Mask, //
+        };
         let mut allowed = Delegation::NOTHING;
         let request = Request {
             attach_type: bindings::bpf_attach_type_BPF_XDP,
             ..prog(XDP, 2)
         };
-        assert!(request.unused(&allowed, || true) == Unused::Cmd);
+        assert!(request.unused(&allowed, || true) == Unused::Cmd(allowed.cmds));
         allowed.cmds = Mask::from_bits(1 << request.cmd);
-        assert!(request.unused(&allowed, || true) == Unused::ProgType);
+        assert!(request.unused(&allowed, || true) == Unused::ProgType(allowed.progs));
         allowed.progs = Mask::from_bits(1 << XDP);
-        assert!(request.unused(&allowed, || true) == Unused::AttachType);
+        assert!(request.unused(&allowed, || true) == Unused::AttachType(allowed.attachs));
         allowed.attachs = Mask::from_bits(1 << request.attach_type);
         assert!(request.unused(&allowed, || true) == Unused::None);
-        assert!(map(HASH).unused(&allowed, || true) == Unused::Cmd);
+        assert!(map(HASH).unused(&allowed, || true) == Unused::Cmd(allowed.cmds));
         allowed.cmds = Mask::ALL;
-        assert!(map(HASH).unused(&allowed, || true) == Unused::MapType);
+        assert!(map(HASH).unused(&allowed, || true) == Unused::MapType(allowed.maps));
         assert!(map(HASH).unused(&allowed, || false) == Unused::SecurityModule);
         assert!(
             Request::of(bindings::bpf_cmd_BPF_BTF_LOAD).unused(&allowed, || true) == Unused::None

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The token object: its parts, its file, its lifetime.
+//! The token object: its parts and its lifetime.
 
 use crate::{
     decision::{
@@ -10,12 +10,10 @@ use crate::{
     },
     delegation::Delegation,
     events,
-    kind::Kind,
     lsm::{
         self,
         BpfToken, //
-    },
-    mask::Mask, //
+    }, //
 };
 use core::{
     mem::{
@@ -30,14 +28,8 @@ use core::{
 use kernel::{
     bindings,
     capability::Capability,
-    fs::{
-        Fd,
-        FileOperations,
-        Path,
-        PseudoFileOperations, //
-    },
+    fs::Path,
     prelude::*,
-    seq_file::SeqFile,
     sync::{
         aref::{
             ARef,
@@ -83,6 +75,7 @@ struct Parts {
     allowed: Delegation,
     /// The security blob, a pointer that only security modules use.
     security: [Atomic<usize>; BLOBS],
+    cookie: u64,
 }
 
 /// A BPF token.
@@ -115,6 +108,7 @@ const _: () = {
     );
     #[cfg(CONFIG_SECURITY)]
     assert!(offset_of!(Parts, security) == offset_of!(bindings::bpf_token, security));
+    assert!(offset_of!(Parts, cookie) == offset_of!(bindings::bpf_token, cookie));
 };
 
 // `ARef::from(&*parts)` must not compile: parts in a box have nobody who counts. It does not as
@@ -129,24 +123,19 @@ const _: fn() = || {
     let _ = <Parts as NotCounted<_>>::holds;
 };
 
-/// The file operations of a token. Their address identifies a file as a token.
-// SAFETY: `kernel/bpf/syscall.c` only compares with this table, and reads the `struct bpf_token` in
-// the `private_data` of a file that has it.
-#[export_name = "bpf_token_fops"]
-pub(crate) static FILE_OPERATIONS: FileOperations<Token> = unsafe { FileOperations::new() };
-
 impl Parts {
     /// Memory for a token, by C's way of allocating an object.
     ///
     /// By `KBox::try_pin_init`, a token takes 2,365 instructions to create, and C 2,301.
     #[inline]
     fn alloc() -> Result<KBox<MaybeUninit<Self>>> {
-        // SAFETY: The flags are those of an allocation that may sleep, as a system call may.
-        let memory = unsafe { bindings::bpf_token_alloc(bindings::GFP_KERNEL) };
-        let memory = NonNull::new(memory).ok_or(ENOMEM)?.cast();
-        // SAFETY: The memory comes from `kmalloc`, as that of a `KBox` does, and has the size and
-        // the alignment of a token.
-        Ok(unsafe { KBox::from_raw(memory.as_ptr()) })
+        // SAFETY: The flags are those of an allocation that may sleep, as a system call may. The
+        // memory comes from `kmalloc`, as that of a `KBox` does, and has the size and the alignment
+        // of a token.
+        unsafe {
+            let memory = NonNull::new(bindings::bpf_token_alloc(bindings::GFP_KERNEL));
+            Ok(KBox::from_raw(memory.ok_or(ENOMEM)?.cast().as_ptr()))
+        }
     }
 
     /// The token as the security modules know it.
@@ -176,12 +165,13 @@ impl Token {
         ARef::into_raw(this).as_ptr().cast()
     }
 
-    /// Makes a token of `allowed` for `userns`, if the security modules agree.
+    /// Makes a token of `allowed` for `userns`, with a cookie, if the security modules agree.
     ///
     /// `path` and `attr` are what the modules are asked about.
     pub(crate) fn new(
         userns: &UserNamespace,
-        allowed: &Delegation,
+        allowed: Delegation,
+        cookie: u64,
         attr: &mut bindings::bpf_attr,
         path: &Path,
     ) -> Result<ARef<Self>> {
@@ -189,7 +179,8 @@ impl Token {
             work <- new_work!("Token::work"),
             refcount: Atomic::new(1),
             userns: userns.into(),
-            allowed: *allowed,
+            allowed,
+            cookie,
             security: [const { Atomic::new(0) }; BLOBS],
             // INVARIANT: If the modules refuse the token, there never was one: the fields are
             // dropped, and `PinnedDrop` does not run.
@@ -197,25 +188,18 @@ impl Token {
             _: { unsafe { lsm::token_create(this.as_ptr().cast(), attr, path) }? },
         });
         let parts = Parts::alloc()?.write_pin_init(init)?;
-        // SAFETY: The parts are not moved out of their box: only `dec_ref` takes them out of the
-        // `ARef` again, and pins them.
-        let parts = KBox::into_raw(unsafe { Pin::into_inner_unchecked(parts) });
-        // SAFETY: A box is not null. The type is transparent, and its count of 1 stands for this
-        // reference.
-        let token: ARef<Self> = unsafe { ARef::from_raw(NonNull::new_unchecked(parts.cast())) };
+        // SAFETY: The parts are not moved out of their box: only `give_up` takes them out of the
+        // `ARef` again, and pins them. A box is not null. The type is transparent, and its count of
+        // 1 stands for this reference.
+        let token: ARef<Self> = unsafe {
+            let parts = KBox::into_raw(Pin::into_inner_unchecked(parts));
+            ARef::from_raw(NonNull::new_unchecked(parts.cast()))
+        };
         events::created(token.0.as_bpf_token());
         Ok(token)
     }
 
-    /// The token behind the descriptor `fd`. Fails with `EBADF` and `EINVAL`.
-    #[inline(always)]
-    pub(crate) fn get_from_fd(fd: u32) -> Result<ARef<Self>> {
-        let fd = Fd::get(fd)?;
-        let token = fd.file().pseudo_file_data(&FILE_OPERATIONS).ok_or(EINVAL)?;
-        Ok(token.into())
-    }
-
-    /// Returns the masks that the token permits.
+    /// Returns the masks of the token itself: it never permits more.
     #[inline]
     pub(crate) fn allowed(&self) -> &Delegation {
         &self.0.allowed
@@ -227,11 +211,24 @@ impl Token {
         &self.0.userns
     }
 
+    /// Returns the cookie of its BPF FS instance.
+    #[inline]
+    pub(crate) fn cookie(&self) -> u64 {
+        self.0.cookie
+    }
+
+    /// The token as the security modules know it.
+    #[inline]
+    pub(crate) fn as_bpf_token(&self) -> &BpfToken {
+        self.0.as_bpf_token()
+    }
+
     /// What there is to tell of the token, and why it is not used.
     pub(crate) fn given(&self, unused: Unused) -> Given {
         Given::Token {
             unused,
             userns: self.userns().inum(),
+            cookie: self.cookie(),
             allowed: *self.allowed(),
         }
     }
@@ -284,18 +281,6 @@ impl Token {
         lsm::token_cmd(self.0.as_bpf_token(), cmd)
     }
 
-    /// Returns what `BPF_OBJ_GET_INFO_BY_FD` copies to userspace.
-    #[inline]
-    pub(crate) fn info(&self) -> Info {
-        let allowed = self.allowed();
-        [
-            allowed.cmds.bits(),
-            allowed.maps.bits(),
-            allowed.progs.bits(),
-            allowed.attachs.bits(),
-        ]
-    }
-
     /// Drops a reference that C code owns, if there is one.
     ///
     /// # Safety
@@ -309,6 +294,13 @@ impl Token {
         }
     }
 
+    /// Drops a reference where that may sleep: the last one frees the token at once.
+    #[inline]
+    pub(crate) fn drop_sleeping(this: ARef<Self>) {
+        // SAFETY: The reference was that of `this`.
+        drop(unsafe { Self::give_up(ARef::into_raw(this)) });
+    }
+
     /// Gives up one reference. Returns the parts if it was the last.
     ///
     /// # Safety
@@ -316,27 +308,14 @@ impl Token {
     /// The caller must own a reference to `obj`, and use it no more.
     #[inline]
     unsafe fn give_up(obj: NonNull<Self>) -> Option<Pin<KBox<Parts>>> {
-        // SAFETY: The caller gives up one reference, so there still is one.
-        if unsafe { obj.as_ref() }.0.refcount.fetch_sub(1, Full) != 1 {
-            return None;
+        // SAFETY: The caller gives up one reference, so there still is one. If that was the last,
+        // nobody else uses the parts, which are in a `KBox` by the type invariant.
+        unsafe {
+            let last = obj.as_ref().0.refcount.fetch_sub(1, Full) == 1;
+            last.then(|| Pin::from(KBox::from_raw(obj.cast().as_ptr())))
         }
-        // SAFETY: That was the last reference, and by the type invariant, the parts are in a
-        // `KBox`.
-        Some(Pin::from(unsafe { KBox::from_raw(obj.cast().as_ptr()) }))
     }
 }
-
-/// `struct bpf_token_info`.
-pub(crate) type Info = [u64; 4];
-
-const _: () = {
-    use bindings::bpf_token_info as Info;
-    assert!(size_of::<self::Info>() == size_of::<Info>());
-    assert!(offset_of!(Info, allowed_cmds) == 0);
-    assert!(offset_of!(Info, allowed_maps) == 8);
-    assert!(offset_of!(Info, allowed_progs) == 16);
-    assert!(offset_of!(Info, allowed_attachs) == 24);
-};
 
 // SAFETY: By the type invariant, `refcount` counts the references, and the token lives as long as
 // there is one.
@@ -350,10 +329,11 @@ unsafe impl AlwaysRefCounted for Token {
     /// the freeing, is left to a work item.
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: By the requirements of this function.
-        if let Some(parts) = unsafe { Self::give_up(obj) } {
-            // SAFETY: `system_percpu_wq` is a C global, always available.
-            unsafe { Queue::from_raw(bindings::system_percpu_wq) }.enqueue(parts);
+        // SAFETY: By the requirements of this function; `system_percpu_wq` is always available.
+        unsafe {
+            if let Some(parts) = Self::give_up(obj) {
+                Queue::from_raw(bindings::system_percpu_wq).enqueue(parts);
+            }
         }
     }
 }
@@ -376,36 +356,5 @@ impl PinnedDrop for Parts {
         events::freed(self.as_bpf_token());
         // SAFETY: By the type invariant, the modules accepted the token; this is its end.
         unsafe { lsm::token_free(ptr::from_ref(&*self).cast_mut().cast()) };
-    }
-}
-
-#[vtable]
-impl PseudoFileOperations for Token {
-    type Data = ARef<Self>;
-
-    /// The last reference is mostly the file's, whose release may sleep and needs no work item.
-    #[inline]
-    fn release(token: ARef<Self>) {
-        // SAFETY: The reference was that of `token`.
-        drop(unsafe { Self::give_up(ARef::into_raw(token)) });
-    }
-
-    fn show_fdinfo(token: &Self, m: &SeqFile) {
-        let allowed = token.allowed();
-        show_mask(m, c"allowed_cmds:\t", allowed.cmds);
-        show_mask(m, c"allowed_maps:\t", allowed.maps);
-        show_mask(m, c"allowed_progs:\t", allowed.progs);
-        show_mask(m, c"allowed_attachs:\t", allowed.attachs);
-    }
-}
-
-fn show_mask<K: Kind>(m: &SeqFile, label: &CStr, mask: Mask<K>) {
-    m.write(label.to_bytes());
-    if mask.contains_all() {
-        m.write(b"any\n");
-    } else {
-        m.write(b"0x");
-        m.put_hex(mask.bits());
-        m.write(b"\n");
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     bindings,
     ffi::c_void,
     fmt,
+    fs::SuperBlock,
     prelude::*,
     types::Opaque, //
 };
@@ -32,6 +33,21 @@ impl FsContext {
     pub unsafe fn from_ptr<'a>(ptr: *mut bindings::fs_context) -> &'a Self {
         // SAFETY: The caller vouches for the pointer; the type is transparent.
         unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the super block that this context reconfigures, if that is what it is for.
+    #[inline]
+    pub fn reconfigured(&self) -> Option<&SuperBlock> {
+        // SAFETY: By the type invariant, the context is valid, and its purpose does not change. A
+        // context for a reconfiguration holds its root, and that an active super block. The type
+        // is transparent.
+        unsafe {
+            let fc = self.0.get();
+            if (*fc).purpose() != bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE {
+                return None;
+            }
+            Some(&*(*(*fc).root).d_sb.cast())
+        }
     }
 
     /// Logs why an option is refused, as C's `errorfc()` does, for the reader of the `fsopen`

@@ -9,6 +9,7 @@
 use crate::{
     bindings,
     capability::Capability,
+    ffi::c_int,
     sync::aref::AlwaysRefCounted,
     types::Opaque, //
 };
@@ -94,15 +95,24 @@ impl UserNamespace {
     /// As C's `ns_capable()`, this marks the task as having used its privilege, and is audited.
     #[inline]
     pub fn capable(&self, cap: Capability) -> bool {
-        // SAFETY: By the type invariant, the namespace is alive.
-        unsafe { bindings::ns_capable(self.as_ptr(), cap.as_raw()) }
+        self.has(cap, bindings::ns_capable)
     }
 
     /// As [`Self::capable`], but does not mark the task, and is not audited. Not for a decision.
     #[inline]
     pub fn capable_noaudit(&self, cap: Capability) -> bool {
+        self.has(cap, bindings::ns_capable_noaudit)
+    }
+
+    /// Asks `capable`, which is `ns_capable()` or a form of it.
+    #[inline(always)]
+    fn has(
+        &self,
+        cap: Capability,
+        capable: unsafe extern "C" fn(*mut bindings::user_namespace, c_int) -> bool,
+    ) -> bool {
         // SAFETY: By the type invariant, the namespace is alive.
-        unsafe { bindings::ns_capable_noaudit(self.as_ptr(), cap.as_raw()) }
+        unsafe { capable(self.as_ptr(), cap.as_raw()) }
     }
 }
 

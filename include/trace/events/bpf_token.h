@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Creation and freeing of BPF tokens, and commands refused with or for want of a token. Emitted by
- * the token in Rust (CONFIG_BPF_TOKEN_RUST).
+ * Creation, use and freeing of BPF tokens, and commands refused with or for want of a token. Emitted
+ * by the token in Rust (CONFIG_BPF_TOKEN_RUST).
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM bpf_token
@@ -27,6 +27,7 @@ DECLARE_EVENT_CLASS(bpf_token,
 		__field(u64, maps)
 		__field(u64, progs)
 		__field(u64, attachs)
+		__field(u64, cookie)
 	),
 
 	TP_fast_assign(
@@ -35,11 +36,12 @@ DECLARE_EVENT_CLASS(bpf_token,
 		__entry->maps = token->allowed_maps;
 		__entry->progs = token->allowed_progs;
 		__entry->attachs = token->allowed_attachs;
+		__entry->cookie = bpf_token_cookie(token);
 	),
 
-	TP_printk("userns=%u cmds=0x%llx maps=0x%llx progs=0x%llx attachs=0x%llx",
+	TP_printk("userns=%u cmds=0x%llx maps=0x%llx progs=0x%llx attachs=0x%llx cookie=%llu",
 		  __entry->userns, __entry->cmds, __entry->maps, __entry->progs,
-		  __entry->attachs)
+		  __entry->attachs, __entry->cookie)
 );
 
 DEFINE_EVENT(bpf_token, bpf_token_create,
@@ -50,6 +52,34 @@ DEFINE_EVENT(bpf_token, bpf_token_create,
 DEFINE_EVENT(bpf_token, bpf_token_free,
 	TP_PROTO(const struct bpf_token *token),
 	TP_ARGS(token)
+);
+
+/* A command that uses a token: its token step, and the privileges that it needs by its types. */
+TRACE_EVENT(bpf_token_use,
+
+	TP_PROTO(const struct bpf_token *token, u32 cmd, u32 type, u32 attach_type),
+
+	TP_ARGS(token, cmd, type, attach_type),
+
+	TP_STRUCT__entry(
+		__field(u32, userns)
+		__field(u64, cookie)
+		__field(u32, cmd)
+		__field(u32, type)
+		__field(u32, attach_type)
+	),
+
+	TP_fast_assign(
+		__entry->userns = token->userns->ns.inum;
+		__entry->cookie = bpf_token_cookie(token);
+		__entry->cmd = cmd;
+		__entry->type = type;
+		__entry->attach_type = attach_type;
+	),
+
+	TP_printk("userns=%u cookie=%llu cmd=%u type=%u attach_type=%u",
+		  __entry->userns, __entry->cookie, __entry->cmd, __entry->type,
+		  __entry->attach_type)
 );
 
 /*
@@ -68,6 +98,7 @@ TRACE_EVENT(bpf_token_refuse,
 		__field(u64, maps)
 		__field(u64, progs)
 		__field(u64, attachs)
+		__field(u64, cookie)
 		__field(u32, cmd)
 		__field(u32, type)
 		__field(u32, attach_type)
@@ -82,6 +113,7 @@ TRACE_EVENT(bpf_token_refuse,
 		__entry->maps = refusal->maps;
 		__entry->progs = refusal->progs;
 		__entry->attachs = refusal->attachs;
+		__entry->cookie = refusal->cookie;
 		__entry->cmd = refusal->cmd;
 		__entry->type = refusal->type;
 		__entry->attach_type = refusal->attach_type;
@@ -90,10 +122,10 @@ TRACE_EVENT(bpf_token_refuse,
 		__assign_str(reason);
 	),
 
-	TP_printk("userns=%u cmds=0x%llx maps=0x%llx progs=0x%llx attachs=0x%llx cmd=%u type=%u attach_type=%u cap=%d err=%d reason=\"%s\"",
+	TP_printk("userns=%u cmds=0x%llx maps=0x%llx progs=0x%llx attachs=0x%llx cookie=%llu cmd=%u type=%u attach_type=%u cap=%d err=%d reason=\"%s\"",
 		  __entry->userns, __entry->cmds, __entry->maps, __entry->progs,
-		  __entry->attachs, __entry->cmd, __entry->type, __entry->attach_type,
-		  __entry->cap, __entry->err, __get_str(reason))
+		  __entry->attachs, __entry->cookie, __entry->cmd, __entry->type,
+		  __entry->attach_type, __entry->cap, __entry->err, __get_str(reason))
 );
 
 #endif /* _TRACE_BPF_TOKEN_H */

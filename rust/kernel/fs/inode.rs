@@ -9,10 +9,7 @@ use crate::bindings;
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 
 /// The file mode creation mask of the current task (`umask(2)`).
@@ -57,25 +54,10 @@ impl NewInode<'_> {
         }
     }
 
-    /// Returns whether the inode belongs to this super block.
-    #[inline]
-    pub(super) fn is_of(&self, super_block: &SuperBlock) -> bool {
-        // SAFETY: By the type invariant, the inode is valid; its super block does not change.
-        ptr::eq(unsafe { (*self.as_ptr()).i_sb }, super_block.as_ptr())
-    }
-
     /// Returns a raw pointer to the C struct.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::inode {
         self.inode.as_ptr()
-    }
-
-    /// Sets the link count to zero, so that dropping the last reference frees the inode.
-    #[inline]
-    pub fn clear_nlink(&mut self) {
-        // SAFETY: By the type invariant, the inode is valid, and nobody else changes its link
-        // count.
-        unsafe { bindings::clear_nlink(self.as_ptr()) };
     }
 
     /// Returns the inode with its reference, which the caller now owns.

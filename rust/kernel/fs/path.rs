@@ -39,25 +39,23 @@ impl Path {
         self.0.get()
     }
 
-    /// Returns the mount, and the dentry on it.
-    #[inline]
-    pub(super) fn get(&self) -> bindings::path {
-        // SAFETY: By the type invariant, the path is valid, and nobody writes to it.
-        unsafe { *self.as_ptr() }
-    }
-
     /// Returns the super block of the file system that the path is on.
     #[inline]
     pub fn super_block(&self) -> &SuperBlock {
         // SAFETY: By the type invariant, the mount is referenced, which keeps the super block of
         // the dentry active; `d_sb` never changes. The type is transparent.
-        unsafe { &*(*self.get().dentry).d_sb.cast() }
+        unsafe { &*(*(*self.as_ptr()).dentry).d_sb.cast() }
     }
 
     /// Returns whether this is the path of the root directory of its file system.
     #[inline]
     pub fn is_root(&self) -> bool {
-        ptr::eq(self.get().dentry, self.super_block().root())
+        // SAFETY: By the type invariant, the super block of the dentry is active. Its root does not
+        // change.
+        unsafe {
+            let dentry = (*self.as_ptr()).dentry;
+            ptr::eq(dentry, (*(*dentry).d_sb).s_root)
+        }
     }
 
     /// Checks that the current task may access the inode at this path.

@@ -47,8 +47,12 @@ pub trait PseudoFileOperations: Sized {
         drop(data);
     }
 
-    /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`.
-    fn show_fdinfo(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>, _m: &SeqFile) {
+    /// Writes the object's lines of `/proc/<pid>/fdinfo/<fd>`. `path` is that of the file.
+    fn show_fdinfo(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _path: &Path,
+        _m: &SeqFile,
+    ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -110,10 +114,16 @@ impl<T: PseudoFileOperations> FileOperations<T> {
     /// `file` must have this table and be installed, and `m` be used by this thread only.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: Only an installed file has an fdinfo, and `publish` put the object in before it
-        // installed it; the caller holds the file for the duration of the call.
-        let data = unsafe { T::Data::borrow((*file).private_data) };
-        // SAFETY: The caller passes a seq file that only this call uses.
-        T::show_fdinfo(data, unsafe { SeqFile::from_raw(m) });
+        // installed it; the caller holds the file for the duration of the call. Its path does not
+        // change, and the type of that is transparent. Only this call uses the seq file.
+        unsafe {
+            let path = &*(&raw const (*file).__bindgen_anon_1.f_path).cast();
+            T::show_fdinfo(
+                T::Data::borrow((*file).private_data),
+                path,
+                SeqFile::from_raw(m),
+            );
+        }
     }
 }
 
@@ -142,24 +152,22 @@ impl<T: PseudoFileOperations> PseudoFile<T> {
         flags: u32,
         operations: &'static FileOperations<T>,
     ) -> Result<Self> {
-        // The file holds the mount, and by that the super block; it must be that of the inode.
-        if !inode.is_of(path.super_block()) {
-            return Err(EXDEV);
-        }
-        // SAFETY: All arguments are valid. The call takes its own references to mount and
-        // operations, and takes over that of the inode only when it succeeds.
-        let file = from_err_ptr(unsafe {
-            bindings::alloc_file_pseudo(
-                inode.as_ptr(),
-                path.get().mnt,
-                name.as_char_ptr(),
-                flags as c_int,
-                operations.as_ptr(),
-            )
-        })?;
+        let operations = operations.as_ptr();
+        // SAFETY: All arguments are valid; the super block of an inode does not change. The call takes its own references to mount and
+        // operations, and takes over that of the inode only when it succeeds. The file is valid
+        // then, its one reference is ours, and it has no position in use.
+        let file = unsafe {
+            let (inode, mnt) = (inode.as_ptr(), (*path.as_ptr()).mnt);
+            // The file holds the mount, and by that the super block; it must be that of the inode.
+            if !ptr::eq((*inode).i_sb, path.super_block().as_ptr()) {
+                return Err(EXDEV);
+            }
+            let (name, flags) = (name.as_char_ptr(), flags as c_int);
+            let file = bindings::alloc_file_pseudo(inode, mnt, name, flags, operations);
+            let file = from_err_ptr(file)?;
+            ARef::from_raw(NonNull::new_unchecked(file.cast()))
+        };
         inode.into_raw();
-        // SAFETY: The file is valid, and its one reference is ours. It has no position in use.
-        let file = unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) };
         // INVARIANT: The file is new, made with `FileOperations<T>`; `alloc_file_pseudo` leaves its
         // `private_data` null.
         Ok(Self {
@@ -186,13 +194,12 @@ impl LocalFile {
         &self,
         operations: &'static FileOperations<T>,
     ) -> Option<<T::Data as ForeignOwnable>::Borrowed<'_>> {
-        // SAFETY: The file is valid, and `f_op` of an open file does not change.
-        let f_op = unsafe { (*self.as_ptr()).f_op };
-        if !ptr::eq(f_op, operations.as_ptr()) {
-            return None;
+        // SAFETY: The file is valid, and `f_op` of an open file does not change. A file with these
+        // operations that can be found has its object since `publish`, and keeps it as long as it
+        // lives.
+        unsafe {
+            let file = self.as_ptr();
+            ptr::eq((*file).f_op, operations.as_ptr()).then(|| T::Data::borrow((*file).private_data))
         }
-        // SAFETY: A file with these operations that can be found has its object since `publish`,
-        // and keeps it as long as it lives.
-        Some(unsafe { T::Data::borrow((*self.as_ptr()).private_data) })
     }
 }

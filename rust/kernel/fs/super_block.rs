@@ -25,13 +25,6 @@ impl SuperBlock {
         self.0.get()
     }
 
-    /// Returns the dentry of the root directory.
-    #[inline]
-    pub(super) fn root(&self) -> *mut bindings::dentry {
-        // SAFETY: By the type invariant, the super block is active, and its root does not change.
-        unsafe { (*self.as_ptr()).s_root }
-    }
-
     /// Returns the user namespace that owns this instance of the file system.
     #[inline]
     pub fn user_ns(&self) -> &UserNamespace {

@@ -17,7 +17,12 @@ impl SeqFile {
     /// Appends `value` in hexadecimal, without a prefix.
     #[inline]
     pub fn put_hex(&self, value: u64) {
-        // SAFETY: The seq file is valid and used by this thread only.
-        unsafe { bindings::seq_put_hex_ll(self.inner.get(), core::ptr::null(), value, 0) };
+        let digits = (64 - value.leading_zeros()).div_ceil(4).max(1);
+        let mut text = [0; 16];
+        let text = &mut text[..digits as usize];
+        for (i, byte) in text.iter_mut().rev().enumerate() {
+            *byte = b"0123456789abcdef"[(value >> (4 * i)) as usize & 0xf];
+        }
+        self.write(text);
     }
 }

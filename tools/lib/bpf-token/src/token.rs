@@ -244,7 +244,7 @@ impl Discovery {
 fn why_not_created(bpffs: BorrowedFd<'_>, errno: Errno) -> Reason {
     const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
     let step = match errno {
-        Errno::ENOENT => "the BPF file system was mounted without any delegate_ option",
+        Errno::ENOENT => "the BPF file system delegates nothing",
         Errno::EINVAL => match rustix::fs::fstatfs(bpffs) {
             Ok(stat) if u64::try_from(stat.f_type) == Ok(BPF_FS_MAGIC) => {
                 "the descriptor is not the root of a file system"

@@ -53,7 +53,7 @@ pub fn not_created(caller: Caller, fd: u32) -> Option<Refusal> {
         let step = "the initial user namespace has none: there, CAP_BPF does what a token does";
         refusal(Errno::OPNOTSUPP, step)
     } else if !delegates {
-        let step = "the BPF file system was mounted without any delegate_ option";
+        let step = "the BPF file system delegates nothing";
         refusal(Errno::NOENT, step)
     } else {
         None

@@ -48,7 +48,7 @@ pub fn operations() -> Vec<Operation> {
             Errno::NOENT,
             By::container(Delegation::NOTHING, |instance, injector| {
                 let root = instance.root.as_raw_fd();
-                super::inject_logged(injector, "without any delegate_ option", |log| {
+                super::inject_logged(injector, "the BPF file system delegates nothing", |log| {
                     bpf::token_create_logged(0, root, log)
                 });
             }),
