@@ -181,9 +181,11 @@ fn silent_command() -> Result<(), String> {
 
 fn silent_token() -> Result<(), String> {
     in_container(&Delegation::NOTHING, |instance| {
-        look_for_reason(Errno::NOENT, "the BPF file system delegates nothing", |log| {
-            bpf::token_create_logged(0, instance.root.as_raw_fd(), log)
-        })
+        look_for_reason(
+            Errno::NOENT,
+            "the BPF file system delegates nothing",
+            |log| bpf::token_create_logged(0, instance.root.as_raw_fd(), log),
+        )
     })
 }
 
