@@ -95,6 +95,9 @@ fn call(rng: &mut Rng) -> Call {
         set(&mut attr, field, flags(rng, command));
     }
     let mut size = command.end() as u32;
+    if command == Command::TokenCreate && rng.u32(..3) == 0 {
+        size = [8, 8, 8, rng.u32(..48)][rng.usize(..4)];
+    }
     for _ in 0..[0, 0, 0, 1, 1, 2][rng.usize(..6)] {
         mutate(rng, command, &mut attr, &mut size);
     }
@@ -120,6 +123,9 @@ fn descriptor(rng: &mut Rng, command: Command) -> u32 {
         _ if command == Command::TokenCreate => {
             let roots = [
                 Descriptor::Root,
+                Descriptor::Root,
+                Descriptor::TokenOfAll,
+                Descriptor::TokenOfLittle,
                 Descriptor::UndelegatedRoot,
                 Descriptor::InitialRoot,
                 Descriptor::OtherRoot,
@@ -133,7 +139,8 @@ fn descriptor(rng: &mut Rng, command: Command) -> u32 {
 
 fn flags(rng: &mut Rng, command: Command) -> u32 {
     let token = match command {
-        Command::TokenCreate => 0,
+        // BPF_F_TOKEN_RESTRICT
+        Command::TokenCreate => rng.u32(..2),
         _ if rng.u32(..6) == 0 => 0,
         _ => BPF_F_TOKEN_FD,
     };

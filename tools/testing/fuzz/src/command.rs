@@ -42,7 +42,7 @@ pub struct Refusal {
 }
 
 /// Whether the attributes of any command, and the common ones, are taken at all.
-fn well_formed(call: &Call) -> bool {
+pub fn well_formed(call: &Call) -> bool {
     let is_taken = |bytes: &[u8], size: u32, known: usize| {
         size as usize <= PAGE && Attr::of(bytes, size).is_zero_from(known)
     };
@@ -52,7 +52,7 @@ fn well_formed(call: &Call) -> bool {
         && Attr::of(&call.attr, call.size).is_zero_from(call.command.end())
 }
 
-/// What is said of a call that is refused for the sake of its token, if it is.
+/// What is said of a call that is refused for the sake of its token, if it is; of one that uses nothing that C has not.
 pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
     if !well_formed(call) {
         return None;
@@ -61,8 +61,7 @@ pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
     let request = Request::of(call.command, &attr);
     match call.command {
         Command::ObjGetInfoByFd => return None,
-        Command::TokenCreate if attr.u32(field::CREATE_FLAGS) != 0 => return None,
-        Command::TokenCreate => return not_created(call.caller, attr.u32(field::CREATE_FD)),
+        Command::TokenCreate => return not_created(call.caller, attr.u32(field::CREATE_FD), false),
         Command::MapCreate if !map_is_valid(&attr, call.caller) => return None,
         Command::ProgLoad | Command::BtfLoad | Command::BtfGetFdById
             if request.flags & !request.valid_flags() & !BPF_F_TOKEN_FD != 0 =>
@@ -111,7 +110,7 @@ impl Request {
 
     /// What of it a token does not delegate.
     fn lacks(&self, names: &Names, delegated: [&str; 4]) -> Option<String> {
-        let masks = [CMDS, MAPS, PROGS, ATTACHS].map(|kind| mask(names, kind, delegated[kind]));
+        let masks = masks_of(names, delegated);
         let lacks = |kind: usize, value: u32| {
             let known = masks[kind] & names[kind].known;
             let delegates = value < 64 && known & (1 << value) != 0;
@@ -133,6 +132,11 @@ impl Request {
             _ => None,
         })
     }
+}
+
+/// What the values of the four options are as masks.
+pub fn masks_of(names: &Names, delegated: [&str; 4]) -> [u64; 4] {
+    [CMDS, MAPS, PROGS, ATTACHS].map(|kind| mask(names, kind, delegated[kind]))
 }
 
 /// What the value of an option is as a mask.

@@ -7,6 +7,7 @@ use crate::case;
 use crate::case::Call;
 use crate::case::CallSaw;
 use crate::case::Case;
+use crate::case::Command;
 use crate::case::ContextSaw;
 use crate::case::MountSaw;
 use crate::case::Mounted;
@@ -16,6 +17,8 @@ use crate::case::Setting;
 use crate::case::SettingSaw;
 use crate::case::Token;
 use crate::command;
+use crate::creation;
+use crate::info;
 use crate::layout::Descriptor;
 use crate::log;
 use crate::log::Addition;
@@ -180,7 +183,7 @@ impl Comparison<'_> {
         let is_expected = match token {
             Ok(token) => {
                 let shown: Vec<_> = token.fdinfo.lines().filter(is_mask).collect();
-                masks != [0; 4] && token.info == masks && shown == self.fdinfo(masks)
+                masks != [0; 4] && token.info == masks && shown == names::fdinfo(self.names, masks)
             }
             Err(errno) => masks == [0; 4] && *errno == libc::ENOENT,
         };
@@ -188,21 +191,6 @@ impl Comparison<'_> {
             return Err(format!("{who}'s token is not one of {masks:x?}"));
         }
         Ok(())
-    }
-
-    /// What the fdinfo of a token shows.
-    fn fdinfo(&self, masks: [u64; 4]) -> Vec<String> {
-        let labels = ["cmds", "maps", "progs", "attachs"];
-        let lines = labels.iter().zip(masks).zip(self.names);
-        lines
-            .map(|((label, mask), names)| {
-                if mask & names.known == names.known {
-                    format!("allowed_{label}:\tany")
-                } else {
-                    format!("allowed_{label}:\t{mask:#x}")
-                }
-            })
-            .collect()
     }
 
     fn mount(&self, data: &Bytes, c: &MountSaw, rust: &MountSaw) -> Verdict {
@@ -250,6 +238,26 @@ impl Comparison<'_> {
     }
 
     fn call(&self, call: &Call, c: &CallSaw, rust: &CallSaw) -> Verdict {
+        match call.command {
+            Command::TokenCreate if command::well_formed(call) && creation::is_beyond_c(call) => {
+                let refused = CallSaw {
+                    errno: libc::EINVAL,
+                    token: None,
+                    log: None,
+                    ..c.clone()
+                };
+                if *c != refused || !c.common_written.is_empty() {
+                    return Err("C must not take it".to_owned());
+                }
+                let predict = |rules| creation::beyond_c(self.names, call, c, rules);
+                return self.predicted(rust, predict);
+            }
+            Command::ObjGetInfoByFd if command::well_formed(call) => {
+                let predict = |rules| info::with_cookie(self.names, call, c, rules);
+                return self.predicted(rust, predict);
+            }
+            _ => (),
+        }
         let addition =
             command::refusal(self.names, call).and_then(|refusal| log::addition(call, &refusal));
         let predict = |rules: Rules| -> Option<&Addition> {
@@ -260,6 +268,14 @@ impl Comparison<'_> {
             addition.check_c(c)?;
         }
         let expected = predict(self.rules).map_or_else(|| c.clone(), |it| it.apply(call, c));
+        if *rust != expected {
+            return Err(format!("Rust must give {expected:?}"));
+        }
+        Ok(self.rules.that_matter(predict))
+    }
+
+    fn predicted(&self, rust: &CallSaw, predict: impl Fn(Rules) -> CallSaw) -> Verdict {
+        let expected = predict(self.rules);
         if *rust != expected {
             return Err(format!("Rust must give {expected:?}"));
         }

@@ -59,6 +59,8 @@ pub mod field {
     pub const INFO_ADDRESS: usize = 8;
     pub const CREATE_FLAGS: usize = 0;
     pub const CREATE_FD: usize = 4;
+    /// The first of four masks, which C does not have.
+    pub const CREATE_ALLOWED: usize = 8;
     /// `struct bpf_common_attr`.
     pub const COMMON_LOG_BUF: usize = 0;
     pub const COMMON_LOG_SIZE: usize = 8;
@@ -93,7 +95,7 @@ impl Command {
         }
     }
 
-    /// Where the last of its fields ends.
+    /// Where the last of its fields ends; of those that Rust has and C has not, too.
     pub fn end(self) -> usize {
         match self {
             Self::MapCreate => 92,
@@ -101,7 +103,7 @@ impl Command {
             Self::BtfLoad => 40,
             Self::BtfGetFdById => 16,
             Self::ObjGetInfoByFd => 16,
-            Self::TokenCreate => 8,
+            Self::TokenCreate => 40,
         }
     }
 

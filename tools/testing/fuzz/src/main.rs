@@ -15,6 +15,7 @@ mod contexts;
 mod creation;
 mod descriptors;
 mod grammar;
+mod info;
 mod items;
 mod layout;
 mod log;

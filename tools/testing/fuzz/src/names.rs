@@ -149,3 +149,18 @@ pub fn shown(names: &Names, masks: [u64; 4]) -> Vec<String> {
     }
     shown
 }
+
+/// What the fdinfo of a token shows of its masks.
+pub fn fdinfo(names: &Names, masks: [u64; 4]) -> Vec<String> {
+    let labels = ["cmds", "maps", "progs", "attachs"];
+    let lines = labels.iter().zip(masks).zip(names);
+    lines
+        .map(|((label, mask), names)| {
+            if mask & names.known == names.known {
+                format!("allowed_{label}:\tany")
+            } else {
+                format!("allowed_{label}:\t{mask:#x}")
+            }
+        })
+        .collect()
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rows of section 5 of the design that can be seen in an outcome, as rules that are in force or not.
+//! The rows of section 5 of the design that can be seen in an outcome, and what is new in section 10, as rules that are in
+//! force or not. Who uses nothing of what is new meets no rule of it.
 //!
 //! What is predicted with no rule in force is what C gives; with all of them, what Rust gives. D3 and D5, a leak and a
 //! cost, make no difference to what a call returns.
@@ -20,9 +21,20 @@ pub enum Rule {
     D4,
     /// A token cannot be opened again
     D6,
+    /// Section 10: flags and fields by which a token permits less, or is made of a token
+    Restrict,
+    /// Section 10: a cookie at the end of the info of a token
+    Cookie,
 }
 
-pub const ALL: [Rule; 4] = [Rule::D1, Rule::D2, Rule::D4, Rule::D6];
+pub const ALL: [Rule; 6] = [
+    Rule::D1,
+    Rule::D2,
+    Rule::D4,
+    Rule::D6,
+    Rule::Restrict,
+    Rule::Cookie,
+];
 
 impl Rule {
     pub fn title(self) -> &'static str {
@@ -31,6 +43,8 @@ impl Rule {
             Self::D2 => "common_attrs is no command",
             Self::D4 => "a refusal says why",
             Self::D6 => "a token cannot be opened again",
+            Self::Restrict => "a token may permit less than its source, or be made of a token",
+            Self::Cookie => "the info of a token ends with a cookie",
         }
     }
 }

@@ -35,8 +35,9 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
         // The kernel's own, none, and none that could be.
         Command::BtfGetFdById => set(&mut attr, 0, [1, 1, 0, u32::MAX][rng.usize(..4)]),
         Command::ObjGetInfoByFd => {
-            let length = match rng.u32(..6) {
+            let length = match rng.u32(..7) {
                 0 => rng.u32(..=64),
+                3 => [33, 36, 39, 40, 41, 48][rng.usize(..6)],
                 1 => rng.u32(..=PAGE as u32 + 1),
                 2 => rng.u32(..),
                 _ => 32,
@@ -52,9 +53,27 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
             };
             set_address(&mut attr, field::INFO_ADDRESS, address as u64);
         }
-        Command::TokenCreate => (),
+        Command::TokenCreate => {
+            for field in attr[field::CREATE_ALLOWED..command.end()].chunks_mut(8) {
+                field.copy_from_slice(&allowed(rng).to_le_bytes());
+            }
+            if rng.u32(..2) == 0 {
+                attr.fill(0);
+            }
+        }
     }
     attr
+}
+
+/// A mask of a restriction.
+fn allowed(rng: &mut Rng) -> u64 {
+    match rng.u32(..6) {
+        0 => 0,
+        1 => u64::MAX,
+        2 => 1 << rng.u32(..64),
+        3 => rng.u64(..64),
+        _ => rng.u64(..),
+    }
 }
 
 fn map(rng: &mut Rng, attr: &mut [u8]) {

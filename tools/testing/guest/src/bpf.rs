@@ -11,20 +11,12 @@ use std::os::fd::RawFd;
 use rustix::io::Errno;
 
 use crate::log::Log;
+pub use crate::masks::Masks;
 use crate::sys;
 use crate::sys::Attr;
 use crate::sys::Command;
 
 pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
-
-/// `struct bpf_token_info`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Masks {
-    pub cmds: u64,
-    pub maps: u64,
-    pub progs: u64,
-    pub attachs: u64,
-}
 
 pub fn token_create(bpffs: &impl AsRawFd) -> Result<OwnedFd, Errno> {
     sys::token_create(&token_create_attr(0, bpffs.as_raw_fd()))
@@ -193,6 +185,7 @@ pub enum ProgType {
     SchedCls = 3,
     Xdp = 6,
     CgroupSkb = 8,
+    Tracing = 26,
     StructOps = 27,
     Ext = 28,
     Lsm = 29,
@@ -201,6 +194,7 @@ pub enum ProgType {
 #[derive(Clone, Copy, Debug)]
 pub enum AttachType {
     CgroupInetIngress = 0,
+    TraceRawTp = 23,
     LsmMac = 27,
     Xdp = 37,
 }
@@ -516,12 +510,7 @@ pub fn masks(token: &OwnedFd) -> Masks {
         let bytes = info[8 * index..][..8].try_into().expect("eight bytes");
         u64::from_ne_bytes(bytes)
     };
-    Masks {
-        cmds: mask(0),
-        maps: mask(1),
-        progs: mask(2),
-        attachs: mask(3),
-    }
+    Masks::from([0, 1, 2, 3].map(mask))
 }
 
 /// The id in a `struct bpf_btf_info`.

@@ -35,6 +35,7 @@ pub struct Delegation<'a> {
     pub maps: &'a str,
     pub progs: &'a str,
     pub attachs: &'a str,
+    pub cookie: &'a str,
 }
 
 impl Delegation<'_> {
@@ -49,7 +50,12 @@ impl<'a> Delegation<'a> {
             maps,
             progs,
             attachs,
+            cookie: "",
         }
+    }
+
+    pub const fn with_cookie(self, cookie: &'a str) -> Self {
+        Self { cookie, ..self }
     }
 
     pub fn options(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -58,6 +64,7 @@ impl<'a> Delegation<'a> {
             ("delegate_maps", self.maps),
             ("delegate_progs", self.progs),
             ("delegate_attachs", self.attachs),
+            ("delegate_cookie", self.cookie),
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())

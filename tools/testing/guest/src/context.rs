@@ -28,6 +28,16 @@ impl Context {
         mount::fsconfig_set_string(&self.0, option, value)
     }
 
+    /// Sets an option without a value.
+    pub fn set_flag(&self, option: &str) -> Result<(), Errno> {
+        mount::fsconfig_set_flag(&self.0, option)
+    }
+
+    /// `FSCONFIG_CMD_RECONFIGURE`.
+    pub fn reconfigure(&self) -> Result<(), Errno> {
+        mount::fsconfig_reconfigure(&self.0)
+    }
+
     /// Makes the super block.
     pub fn create(&self) {
         mount::fsconfig_create(&self.0).expect("FSCONFIG_CMD_CREATE");

@@ -137,6 +137,20 @@ impl Link {
         assert_eq!(received, 0, "nothing more is sent");
     }
 
+    /// Sends a message of a few bytes.
+    pub fn send(&self, message: &[u8]) {
+        net::send(&self.0, message, net::SendFlags::NOSIGNAL).expect("the other process listens");
+    }
+
+    /// Waits for a message, or until the other side is done.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        let mut message = vec![0; 4096];
+        let (received, _) =
+            net::recv(&self.0, &mut message[..], net::RecvFlags::empty()).expect("recv");
+        message.truncate(received);
+        (received > 0).then_some(message)
+    }
+
     /// Passes a descriptor with `SCM_RIGHTS`.
     pub fn send_fd(&self, fd: impl AsFd) {
         let fds = [fd.as_fd()];

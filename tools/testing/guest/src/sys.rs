@@ -165,6 +165,22 @@ pub fn mmap(fd: RawFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Makes a program the filter of a socket: `SO_ATTACH_BPF`.
+pub fn attach_filter(socket: &OwnedFd, prog: &OwnedFd) -> Result<(), Errno> {
+    let prog = prog.as_raw_fd();
+    // SAFETY: The kernel reads the number of the program.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_BPF,
+            std::ptr::from_ref(&prog).cast(),
+            size_of_val(&prog) as libc::socklen_t,
+        )
+    };
+    result_of(result.into()).map(drop)
+}
+
 /// `struct statmount`: its fixed part, and room for the strings behind it.
 #[repr(C)]
 pub struct Statmount {

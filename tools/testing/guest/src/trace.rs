@@ -49,20 +49,31 @@ fn mount_tracefs() {
 }
 
 impl Trace {
+    /// Without the uses of tokens.
     pub fn start() -> Self {
         mount_tracefs();
         // A test that failed while a child of its own still read may have left it.
         let _ = fs::remove_dir(INSTANCE);
         fs::create_dir(INSTANCE).expect("a tracing instance");
-        let write = |file: &str, value: &str| {
-            let path = format!("{INSTANCE}/{file}");
-            fs::write(&path, value).unwrap_or_else(|error| panic!("{value} to {path}: {error}"));
-        };
-        write("events/bpf_token/enable", "1");
         let mut pipe = OpenOptions::new();
         pipe.read(true).custom_flags(libc::O_NONBLOCK);
         let pipe = pipe.open(format!("{INSTANCE}/trace_pipe"));
-        Self(Some(pipe.expect("trace_pipe")))
+        let trace = Self(Some(pipe.expect("trace_pipe")));
+        for event in ["bpf_token_create", "bpf_token_refuse", "bpf_token_free"] {
+            trace.enable(event);
+        }
+        trace
+    }
+
+    pub fn with_uses() -> Self {
+        let trace = Self::start();
+        trace.enable("bpf_token_use");
+        trace
+    }
+
+    fn enable(&self, event: &str) {
+        let path = format!("{INSTANCE}/events/bpf_token/{event}/enable");
+        fs::write(&path, "1").unwrap_or_else(|error| panic!("1 to {path}: {error}"));
     }
 
     /// The events since the start, or since they were last read.

@@ -15,6 +15,7 @@ use guest::kernel;
 use guest::log;
 use guest::process;
 use guest::process::Link;
+use guest::restrict;
 use guest::sys;
 use libtest_mimic::Trial;
 use rustix::fs::Mode;
@@ -102,7 +103,8 @@ impl Violation {
     /// The reason in the log, if the token is what the call fails for.
     fn reason(self, fd: i32) -> Option<String> {
         let reason = match self {
-            TrailingBytes | Flags => return None,
+            TrailingBytes => return None,
+            Flags => "flags 0x2 are unknown; there is BPF_F_TOKEN_RESTRICT (0x1)",
             PathDescriptor => {
                 return Some(format!(
                     "no token: descriptor {fd} is not open, or was opened with O_PATH\n"
@@ -193,8 +195,10 @@ fn create(target: &OwnedFd, violations: &[Violation]) {
     let has = |violation| violations.contains(&violation);
     let path = rustix::fs::openat(target, ".", OFlags::PATH, Mode::empty()).expect("O_PATH");
     let fd = if has(PathDescriptor) { &path } else { target };
-    let mut attr = bpf::token_create_attr(u32::from(has(Flags)), fd.as_raw_fd()).to_vec();
+    let flags = if has(Flags) { 2 } else { 0 };
+    let mut attr = bpf::token_create_attr(flags, fd.as_raw_fd()).to_vec();
     if has(TrailingBytes) {
+        attr.resize(restrict::ATTR_LEN, 0);
         attr.extend([1, 0, 0, 0]);
     }
     if has(NoCapBpf) {
@@ -212,7 +216,7 @@ fn create(target: &OwnedFd, violations: &[Violation]) {
     }
     let mut buffer = log::Buffer::of(4096);
     let log = buffer.log(log::LEVEL);
-    let logged = bpf::token_create_logged(u32::from(has(Flags)), fd.as_raw_fd(), &log);
+    let logged = bpf::token_create_logged(flags, fd.as_raw_fd(), &log);
     assert_eq!(logged.err(), expected, "with a log");
     let reason = first.and_then(|violation| violation.reason(fd.as_raw_fd()));
     assert_eq!(buffer.text(), reason.filter(|_| kernel::explains()));

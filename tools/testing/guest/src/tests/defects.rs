@@ -14,6 +14,7 @@ use guest::context::Context;
 use guest::kernel::Sysctl;
 use guest::log;
 use guest::log::Log;
+use guest::managed;
 use guest::process;
 use guest::process::Child;
 use guest::process::Link;
@@ -77,6 +78,11 @@ pub const ALL: &[Defect] = &[
         id: "D6",
         title: "opened_again",
         check: opened_again,
+    },
+    Defect {
+        id: "D7",
+        title: "remount_says_done_and_changes_nothing",
+        check: remount_without_effect,
     },
 ];
 
@@ -175,9 +181,11 @@ fn silent_command() -> Result<(), String> {
 
 fn silent_token() -> Result<(), String> {
     in_container(&Delegation::NOTHING, |instance| {
-        look_for_reason(Errno::NOENT, "the BPF file system delegates nothing", |log| {
-            bpf::token_create_logged(0, instance.root.as_raw_fd(), log)
-        })
+        look_for_reason(
+            Errno::NOENT,
+            "the BPF file system delegates nothing",
+            |log| bpf::token_create_logged(0, instance.root.as_raw_fd(), log),
+        )
     })
 }
 
@@ -229,4 +237,24 @@ fn is_no_token(file: &OwnedFd) {
     let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
     let fdinfo = fdinfo.expect("fdinfo");
     assert!(!fdinfo.contains("allowed_"), "{fdinfo}");
+}
+
+/// A manager that takes a delegation back by a remount has done so, or is told that it has not.
+fn remount_without_effect() -> Result<(), String> {
+    let send = |instance: Instance, link: Link| {
+        link.send_fd(instance.token());
+        link.send_fd(&instance.mount);
+    };
+    let sent = container::run_with(&Delegation::ANY, send, |link| {
+        [link.recv_fd(), link.recv_fd()]
+    });
+    let [token, mount] = sent;
+    let options = [("delegate_cmds", "0"), ("delegate_maps", "hash")];
+    let remounted = managed::remount(&managed::pick(&mount), &options);
+    let masks = bpf::masks(&token);
+    match (remounted, masks.cmds, masks.maps) {
+        (Ok(()), 0, 2) => Ok(()),
+        (Ok(()), u64::MAX, u64::MAX) => Err("it succeeds, and the token permits all".to_owned()),
+        other => panic!("{other:x?}"),
+    }
 }

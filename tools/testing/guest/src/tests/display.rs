@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// Mounts an instance for every list of options, and compares what is shown with what must be.
-fn compare(cases: &[(Vec<(&str, String)>, String)]) {
+pub(super) fn compare(cases: &[(Vec<(&str, String)>, String)]) {
     process::run(|| {
         container::isolate_mounts();
         let mut ids = Vec::new();

@@ -57,6 +57,7 @@ fn expect_token(event: &Event, masks: &Masks) {
         ("maps", format!("{:#x}", masks.maps)),
         ("progs", format!("{:#x}", masks.progs)),
         ("attachs", format!("{:#x}", masks.attachs)),
+        ("cookie", "0".to_owned()),
     ] {
         assert_eq!(event.field(key), expected, "{key} of {event:?}");
     }
@@ -78,7 +79,7 @@ fn life_of_a_token() {
             panic!("{events:?}");
         };
         assert_eq!(created.name, "bpf_token_create");
-        assert_eq!(created.fields.len(), 5, "{created:?}");
+        assert_eq!(created.fields.len(), 6, "{created:?}");
         expect_token(created, &MASKS);
 
         let copy = token.try_clone().expect("dup");
@@ -87,7 +88,7 @@ fn life_of_a_token() {
         drop(copy);
         let freed = trace.wait_for(|event| event.name != "bpf_token_create");
         assert_eq!(freed.name, "bpf_token_free");
-        assert_eq!(freed.fields.len(), 5, "{freed:?}");
+        assert_eq!(freed.fields.len(), 6, "{freed:?}");
         expect_token(&freed, &MASKS);
     });
 }
@@ -126,7 +127,7 @@ fn token_refused() {
                 panic!("{reason}: {events:?}");
             };
             assert_eq!(refused.name, "bpf_token_refuse");
-            assert_eq!(refused.fields.len(), 11, "{refused:?}");
+            assert_eq!(refused.fields.len(), 12, "{refused:?}");
             expect_token(refused, &none);
             for (key, expected) in [
                 ("cmd", (Command::TokenCreate as i32).to_string()),

@@ -82,7 +82,7 @@ const REFUSED: [(&str, Refused, Errno, &str); 6] = [
         "token creation",
         |token, log| bpf::token_create_logged(0, token, log),
         Errno::INVAL,
-        "no token: the descriptor is not the root of a file system",
+        "no token: the descriptor is a token, and a token of it needs the flag BPF_F_TOKEN_RESTRICT",
     ),
 ];
 

@@ -6,24 +6,34 @@
 //! module under their names.
 
 mod bounds;
+mod chains;
+mod cookie;
 mod creation;
 mod defects;
+mod derived;
 mod display;
 mod events;
 mod inspection;
+mod inventory;
 mod later;
 mod leak;
 mod logs;
 mod matrix;
 mod model;
 mod mount_command;
+mod narrower;
 mod object;
 mod options;
+mod policy;
+mod race;
+mod reasons;
 mod refused_options;
 mod security;
+mod taken_back;
 mod usage;
 mod verifier;
 
+use guest::kernel;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 
@@ -68,6 +78,21 @@ pub fn all() -> Vec<Trial> {
     trials.extend(security::tests());
     trials.extend(inspection::tests());
     trials.extend(bounds::tests());
+    trials.extend(narrower::tests_of_both());
+    trials.extend(cookie::tests_of_both());
+    // What goes beyond upstream: section 10.
+    if kernel::explains() {
+        trials.extend(mount_command::tests_of_remount());
+        trials.extend(narrower::tests());
+        trials.extend(derived::tests());
+        trials.extend(taken_back::tests());
+        trials.extend(cookie::tests());
+        trials.extend(inventory::tests());
+        trials.extend(reasons::tests());
+        trials.extend(chains::tests());
+        trials.extend(race::tests());
+        trials.extend(policy::tests());
+    }
     trials.extend(defects::ALL.iter().map(|defect| {
         guest::trial::trial(&defect.name(), || (defect.check)().map_err(Failed::from))
     }));

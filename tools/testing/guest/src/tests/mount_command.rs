@@ -23,6 +23,11 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
+/// Of the Rust kernel alone.
+pub fn tests_of_remount() -> Vec<Trial> {
+    tests![remount_replaces_what_it_names]
+}
+
 const TARGET: &str = "/tmp/bpf";
 
 /// Calls `mount -t bpf -o OPTIONS` in a mount namespace of the caller's own.
@@ -101,5 +106,42 @@ fn says_what_privilege_is_missing() {
         let expected =
             "delegate_cmds: to delegate needs CAP_SYS_ADMIN in the initial user namespace";
         expect_refused("delegate_cmds=map_create", expected);
+    });
+}
+
+/// `mount -o remount,OPTIONS` names all that is shown, and then the options given: these count.
+fn remount_replaces_what_it_names() {
+    process::run(|| {
+        container::isolate_mounts();
+        prepare_target();
+        let given =
+            "delegate_cmds=any,delegate_maps=hash:array,delegate_progs=xdp,delegate_cookie=7";
+        let output = mount(given);
+        assert!(output.status.success(), "{output:?}");
+        for (options, expected) in [
+            (
+                "delegate_maps=array",
+                "rw,relatime,delegate_cmds=any,delegate_maps=array,delegate_progs=xdp,delegate_cookie=7",
+            ),
+            (
+                "ro,delegate_cmds=map_create",
+                "ro,relatime,delegate_cmds=map_create,delegate_maps=array,delegate_progs=xdp,delegate_cookie=7",
+            ),
+            (
+                "rw,delegate_maps=ringbuf,delegate_progs=0x0",
+                "rw,relatime,delegate_cmds=map_create,delegate_maps=ringbuf,delegate_cookie=7",
+            ),
+            (
+                "delegate_cmds=0",
+                "rw,relatime,delegate_maps=ringbuf,delegate_cookie=7",
+            ),
+        ] {
+            let options = format!("remount,{options}");
+            let mut command = Command::new("mount");
+            let output = command.args(["-o", &options, TARGET]).output();
+            let output = output.expect("mount(8) is installed");
+            assert!(output.status.success(), "{options}: {output:?}");
+            assert_eq!(shown().as_deref(), Some(expected), "{options}");
+        }
     });
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use fastrand::Rng;
 use guest::container;
 use guest::context::Context;
+use guest::managed;
 use guest::process::Link;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -18,6 +19,7 @@ use rustix::process;
 use super::board::Board;
 use super::inside;
 use super::mounts::DELEGATIONS;
+use super::mounts::MASKS;
 use super::processes;
 use super::sockets;
 
@@ -52,15 +54,29 @@ pub fn run(board: &Board, number: usize, sockets: &[(OwnedFd, OwnedFd)], mut rng
     }
 }
 
-/// Answers requests, which are a context and a socket for the answer, until nobody is left who could ask.
+/// Whether a descriptor is that of a mount of BPF FS, and not that of a context.
+fn is_mounted(fd: &OwnedFd) -> bool {
+    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+    rustix::fs::fstatfs(fd).is_ok_and(|statfs| statfs.f_type == BPF_FS_MAGIC)
+}
+
+/// Answers requests, which are a context or a mount, and a socket for the answer, until nobody is left who could ask.
 fn serve(requests: &OwnedFd, rng: &mut Rng) {
     loop {
         let request = sockets::receive(requests, RecvFlags::empty()).expect("recvmsg");
         let Ok([context, answer]) = <[OwnedFd; 2]>::try_from(request) else {
             return;
         };
-        let delegation = &DELEGATIONS[rng.usize(..DELEGATIONS.len())];
-        Context::from(context).configure(delegation.options());
+        let chosen = rng.usize(..DELEGATIONS.len());
+        if is_mounted(&context) {
+            let masks = MASKS[chosen].options();
+            let masks = masks
+                .each_ref()
+                .map(|(option, mask)| (*option, mask.as_str()));
+            managed::remount(&managed::pick(&context), &masks).expect("the manager may");
+        } else {
+            Context::from(context).configure(DELEGATIONS[chosen].options());
+        }
         match rustix::net::send(&answer, &[0], SendFlags::NOSIGNAL) {
             // Who asked was killed.
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => (),

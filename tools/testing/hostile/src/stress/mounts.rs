@@ -3,6 +3,7 @@
 //! Instances of BPF FS: what is delegated, and how a worker comes by them.
 
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use fastrand::Rng;
@@ -30,7 +31,7 @@ use super::worker::Worker;
 /// What is delegated, at random.
 pub const DELEGATIONS: [Delegation<'static>; 3] = [
     Delegation::ANY,
-    Delegation::of("map_create", "any", "", ""),
+    Delegation::of("map_create", "any", "", "").with_cookie("7"),
     Delegation::of("prog_load:btf_load", "", "socket_filter", "0x1"),
 ];
 
@@ -64,14 +65,7 @@ pub fn mount(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
         return Ok(false);
     }
     let context = mount::fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let (answer, answering) = sockets::pair()?;
-    let request = [context.as_fd(), answering.as_fd()];
-    sockets::send(worker.manager, &request, SendFlags::empty())?;
-    drop(answering);
-    let (received, _) = rustix::net::recv(&answer, &mut [0; 1], RecvFlags::empty())?;
-    if received == 0 {
-        return Err(Errno::PIPE);
-    }
+    ask(worker, context.as_fd())?;
 
     let flags = FsMountFlags::FSMOUNT_CLOEXEC;
     let mount = mount::fsmount(&context, flags, MountAttrFlags::empty())?;
@@ -85,6 +79,42 @@ pub fn mount(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     }
     worker.held().instances.push(Instance { root, mount, path });
     Ok(true)
+}
+
+/// Has the manager delegate by a context, or by the mount of an instance delegate something else.
+fn ask(worker: &Worker<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let (answer, answering) = sockets::pair()?;
+    sockets::send(worker.manager, &[fd, answering.as_fd()], SendFlags::empty())?;
+    drop(answering);
+    let (received, _) = rustix::net::recv(&answer, &mut [0; 1], RecvFlags::empty())?;
+    if received == 0 {
+        return Err(Errno::PIPE);
+    }
+    Ok(())
+}
+
+/// Has the delegation of an instance changed, of which others have tokens that they use.
+pub fn remount(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
+    let mount = match rng.choice(&worker.held().instances) {
+        Some(instance) => rustix::io::fcntl_dupfd_cloexec(&instance.mount, 0)?,
+        None => return Ok(false),
+    };
+    ask(worker, mount.as_fd())?;
+    Ok(true)
+}
+
+/// Whether a token may permit this: of each mask, what several of [`MASKS`] have in common, since it is restricted to one of
+/// them as its instance is.
+pub fn is_known(masks: &Masks) -> bool {
+    let sets = 0..1_u32 << MASKS.len();
+    let common = |set: u32, mask: fn(&Masks) -> u64| {
+        let chosen = MASKS.iter().enumerate();
+        let chosen = chosen.filter(|(index, _)| set & (1 << index) != 0);
+        chosen.fold(u64::MAX, |common, (_, masks)| common & mask(masks))
+    };
+    let one: [fn(&Masks) -> u64; 4] = [|it| it.cmds, |it| it.maps, |it| it.progs, |it| it.attachs];
+    one.into_iter()
+        .all(|mask| sets.clone().any(|set| common(set, mask) == mask(masks)))
 }
 
 /// A path that no other process of the container uses: the tmpfs there is the container's own.

@@ -14,6 +14,7 @@ use guest::bpf::MapType;
 use guest::bpf::Prog;
 use guest::bpf::ProgType;
 use guest::insn;
+use guest::restrict;
 use guest::sys;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -41,6 +42,9 @@ pub struct Operation {
 /// one that has become something else since.
 const USE: &[Errno] = &[Errno::PERM, Errno::BADF, Errno::INVAL];
 
+/// The same, and nothing is left.
+const RESTRICT: &[Errno] = &[Errno::PERM, Errno::BADF, Errno::INVAL, Errno::NOENT];
+
 const fn operation(
     name: &'static str,
     weight: u32,
@@ -55,10 +59,13 @@ const fn operation(
     }
 }
 
-pub const OPERATIONS: [Operation; 15] = [
+pub const OPERATIONS: [Operation; 18] = [
     operation("delegated mount", 20, mounts::mount, &[]),
     operation("unmount", 16, mounts::unmount, &[]),
     operation("token created", 120, create, &[Errno::BADF, Errno::INVAL]),
+    operation("token restricted", 60, restricted, RESTRICT),
+    operation("token made of a token", 60, derive, RESTRICT),
+    operation("delegation changed", 16, mounts::remount, &[]),
     operation("token duplicated", 60, duplicate, &[]),
     operation("token sent", 60, send, &[Errno::AGAIN, Errno::TOOMANYREFS]),
     operation("token received", 60, receive, &[Errno::AGAIN]),
@@ -97,6 +104,28 @@ fn create(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
         return Ok(false);
     };
     let token = sys::token_create(&bpf::token_create_attr(0, root))?;
+    keep_token(worker, token);
+    Ok(true)
+}
+
+fn restricted(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
+    let root = rng
+        .choice(&worker.held().instances)
+        .map(|instance| instance.root.as_raw_fd());
+    restrict(worker, rng, root)
+}
+
+fn derive(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
+    let token = any_token(worker, rng);
+    restrict(worker, rng, token)
+}
+
+fn restrict(worker: &Worker<'_>, rng: &mut Rng, source: Option<RawFd>) -> Result<bool, Errno> {
+    let Some(source) = source else {
+        return Ok(false);
+    };
+    let masks = rng.choice(&mounts::MASKS).expect("there are some");
+    let token = restrict::token(&source, masks)?;
     keep_token(worker, token);
     Ok(true)
 }
@@ -185,14 +214,14 @@ fn btf_load(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     })
 }
 
-/// Reads what a token allows, which must be one of the things that were delegated.
+/// Reads what a token allows, which must come of what was delegated.
 fn info(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     let held = worker.held();
     let Some(token) = rng.choice(&held.tokens) else {
         return Ok(false);
     };
     let masks = bpf::masks(token);
-    let known = mounts::MASKS.contains(&masks);
+    let known = mounts::is_known(&masks);
     assert!(known, "a token that nobody has delegated: {masks:?}");
     Ok(true)
 }
@@ -204,7 +233,7 @@ fn fdinfo(worker: &Worker<'_>, rng: &mut Rng) -> Result<bool, Errno> {
     };
     let path = format!("/proc/self/fdinfo/{}", token.as_raw_fd());
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let known = ["any", "0x1", "0x40020"]
+    let known = ["any", "0x1", "0x40020", "0x0"]
         .iter()
         .any(|mask| text.contains(&format!("allowed_cmds:\t{mask}\n")));
     assert!(known, "a token that nobody has delegated: {text}");

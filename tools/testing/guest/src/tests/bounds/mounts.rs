@@ -15,6 +15,7 @@ use guest::container::open_directory;
 use guest::container::Delegation;
 use guest::container::Instance;
 use guest::context::Context;
+use guest::managed;
 use guest::process;
 use guest::process::Link;
 use guest::sys;
@@ -23,7 +24,6 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount;
-use rustix::mount::FsPickFlags;
 use rustix::mount::MountFlags;
 use rustix::mount::OpenTreeFlags;
 use rustix::mount::UnmountFlags;
@@ -94,16 +94,11 @@ fn bound_elsewhere() {
     });
 }
 
-fn pick(instance: &Instance) -> OwnedFd {
-    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
-    mount::fspick(&instance.mount, "", flags).expect("fspick")
-}
-
 /// Makes the whole instance `ro` or `rw`.
 fn remount(instance: &Instance, mode: &str) -> Result<(), Errno> {
-    let context = pick(instance);
-    mount::fsconfig_set_flag(&context, mode).expect("a flag of every file system");
-    mount::fsconfig_reconfigure(&context)
+    let context = managed::pick(&instance.mount);
+    context.set_flag(mode).expect("a flag of every file system");
+    context.reconfigure()
 }
 
 /// Rules 3 and 4: neither making nor using a token writes to the file system. A token is an unlinked file, and as
@@ -136,18 +131,18 @@ fn super_block_read_only() {
 fn delegation_widened_from_inside() {
     container::run(&Delegation::of("0x1", "0x2", "", ""), |instance| {
         let before = bpf::masks(&instance.token());
-        let context = pick(&instance);
         for option in [
             "delegate_cmds",
             "delegate_maps",
             "delegate_progs",
             "delegate_attachs",
         ] {
-            let widened = mount::fsconfig_set_string(&context, option, "any");
+            let context = managed::pick(&instance.mount);
+            let widened = managed::remount(&context, &[(option, "any")]);
             assert_eq!(widened, Err(Errno::PERM), "{option}");
         }
-        mount::fsconfig_set_string(&context, "mode", "0755").expect("mode");
-        mount::fsconfig_reconfigure(&context).expect("FSCONFIG_CMD_RECONFIGURE");
+        let context = managed::pick(&instance.mount);
+        assert_eq!(managed::remount(&context, &[("mode", "0755")]), Ok(()));
         assert_eq!(bpf::masks(&instance.token()), before);
     });
 }

@@ -2,9 +2,14 @@
 
 //! Delegated mounting, step by step.
 
+use std::os::fd::OwnedFd;
+
+use guest::bpf;
+use guest::bpf::Masks;
 use guest::container;
 use guest::container::Delegation;
 use guest::context::Context;
+use guest::managed;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::CWD;
@@ -12,6 +17,7 @@ use rustix::io::Errno;
 use rustix::mount;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
+use rustix::mount::FsPickFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MoveMountFlags;
 use rustix::mount::UnmountFlags;
@@ -22,6 +28,12 @@ use super::Makes;
 use super::Operation;
 
 pub fn operations() -> Vec<Operation> {
+    let mut operations = making();
+    operations.extend(remounting());
+    operations
+}
+
+fn making() -> Vec<Operation> {
     vec![
         Operation::new(
             "fsopen",
@@ -47,6 +59,9 @@ pub fn operations() -> Vec<Operation> {
         }),
         option("delegate_attachs", |context, injector| {
             set(context, injector, "delegate_attachs", "any");
+        }),
+        option("delegate_cookie", |context, injector| {
+            set(context, injector, "delegate_cookie", "0x7fffffffffffffff");
         }),
         Operation::refused(
             "delegate_maps refused",
@@ -138,6 +153,54 @@ pub fn operations() -> Vec<Operation> {
             }),
         ),
     ]
+}
+
+/// Changes of what is delegated.
+fn remounting() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            "fspick",
+            Makes::File,
+            By::container(Delegation::ANY, |instance, injector| {
+                let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+                let _ = injector.inject(|| mount::fspick(&instance.mount, c"", flags));
+            }),
+        ),
+        Operation::new(
+            "FSCONFIG_CMD_RECONFIGURE",
+            Makes::Nothing,
+            By::manager(|context, injector| {
+                context.configure([("delegate_cmds", "any"), ("delegate_maps", "any")]);
+                let mount = context.mount();
+                reconfigure(&mount, injector, "array");
+                // Whatever came of it, another one can follow.
+                let again = managed::remount(&managed::pick(&mount), &[("delegate_cmds", "0")]);
+                assert_eq!(again, Ok(()));
+            }),
+        ),
+        Operation::refused(
+            "FSCONFIG_CMD_RECONFIGURE unprivileged",
+            Errno::PERM,
+            By::container(Delegation::ANY, |instance, injector| {
+                let token = instance.token();
+                reconfigure(&instance.mount, injector, "array");
+                assert_eq!(bpf::masks(&token), Masks::ALL, "the container changed it");
+            }),
+        ),
+    ]
+}
+
+/// Makes a remount that names the map types meet the fault. A context with which it has failed cannot be used again.
+fn reconfigure(mount: &OwnedFd, injector: &mut Injector, maps: &str) {
+    let contexts: Vec<_> = (0..injector.calls())
+        .map(|_| {
+            let context = managed::pick(mount);
+            context.set("delegate_maps", maps).expect("a name");
+            context
+        })
+        .collect();
+    let mut contexts = contexts.iter();
+    let _ = injector.inject(|| contexts.next().expect("one for each call").reconfigure());
 }
 
 fn option(name: &'static str, part: fn(&Context, &mut Injector)) -> Operation {

@@ -14,6 +14,7 @@ use guest::bpf;
 use guest::bpf::Masks;
 use guest::container::Delegation;
 use guest::container::Instance;
+use guest::restrict;
 use rustix::io::Errno;
 use rustix::net;
 
@@ -25,12 +26,10 @@ use super::Operation;
 /// More than there are descriptors in use: each is received once, in vain or not.
 const MESSAGES: usize = 32;
 
-const ANY: Masks = Masks {
-    cmds: u64::MAX,
-    maps: u64::MAX,
-    progs: u64::MAX,
-    attachs: u64::MAX,
-};
+const ANY: Masks = Masks::ALL;
+
+/// What a token is restricted to.
+const LESS: Masks = Masks::each(0x8000_0000_0000_0007);
 
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -41,6 +40,36 @@ pub fn operations() -> Vec<Operation> {
                 if let Ok(token) = injector.inject(|| bpf::token_create(&instance.root)) {
                     assert_eq!(bpf::masks(&token), ANY, "of a token that was made");
                 }
+            }),
+        ),
+        Operation::new(
+            "BPF_TOKEN_CREATE restricted",
+            Makes::File,
+            any(|instance, injector| {
+                if let Ok(token) = injector.inject(|| restrict::token(&instance.root, &LESS)) {
+                    assert_eq!(bpf::masks(&token), LESS, "of a token that was made");
+                }
+            }),
+        ),
+        Operation::new(
+            "BPF_TOKEN_CREATE of a token",
+            Makes::File,
+            any(|instance, injector| {
+                let source = instance.token();
+                if let Ok(token) = injector.inject(|| restrict::token(&source, &LESS)) {
+                    assert_eq!(bpf::masks(&token), LESS, "of a token that was made");
+                }
+            }),
+        ),
+        Operation::refused(
+            "BPF_TOKEN_CREATE of nothing, log",
+            Errno::NOENT,
+            any(|instance, injector| {
+                let source = instance.token();
+                super::inject_logged(injector, "nothing is delegated", |log| {
+                    let (flags, none) = (restrict::BPF_F_TOKEN_RESTRICT, Masks::NONE);
+                    restrict::token_logged(flags, source.as_raw_fd(), &none, log)
+                });
             }),
         ),
         Operation::refused(

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `BPF_OBJ_GET_INFO_BY_FD` tells of a token: `struct bpf_token_info` is longer by a cookie than C's, whose length is
+//! told back, and behind which there may be nothing but zeros.
+
+use rustix::io::Errno;
+
+use crate::case::Attr;
+use crate::case::Call;
+use crate::case::CallSaw;
+use crate::command::masks_of;
+use crate::layout::field;
+use crate::layout::memory;
+use crate::layout::Descriptor;
+use crate::layout::PAGE;
+use crate::names::Names;
+use crate::rules::Rule;
+use crate::rules::Rules;
+
+/// `sizeof(struct bpf_token_info)`, of C and of Rust.
+const OF_C: usize = 32;
+const OF_RUST: usize = 40;
+
+/// What Rust leaves of a call, where C leaves `saw`.
+pub fn with_cookie(names: &Names, call: &Call, saw: &CallSaw, rules: Rules) -> CallSaw {
+    let mut saw = saw.clone();
+    let attr = Attr::of(&call.attr, call.size);
+    let token = Descriptor::of(attr.u32(field::INFO_FD)).and_then(Descriptor::delegated);
+    let length = attr.u32(field::INFO_LEN) as usize;
+    let address = attr.u64(field::INFO_ADDRESS) as usize;
+    let buffer = memory::INFO..memory::INFO + PAGE;
+    let (Some(delegated), true) = (token, rules.has(Rule::Cookie)) else {
+        return saw;
+    };
+    if !(OF_C + 1..=PAGE).contains(&length) || !buffer.contains(&address) {
+        return saw;
+    }
+    if saw.errno == Errno::TOOBIG.raw_os_error() && length <= OF_RUST {
+        // There is a field of Rust's where C wants zeros.
+        saw.errno = 0;
+        let masks = masks_of(names, delegated).map(u64::to_le_bytes);
+        let bytes = masks
+            .as_flattened()
+            .iter()
+            .copied()
+            .chain([0; 8])
+            .take(length);
+        for (place, byte) in saw.info.iter_mut().skip(address - memory::INFO).zip(bytes) {
+            *place = byte;
+        }
+    } else if saw.errno == 0 {
+        let told = length.min(OF_RUST);
+        saw.written
+            .retain(|(at, _)| *at as usize != field::INFO_LEN);
+        if told != length {
+            saw.written.push((field::INFO_LEN as u32, told as u32));
+            saw.written.sort_unstable();
+        }
+    }
+    saw
+}
