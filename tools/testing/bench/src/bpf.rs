@@ -37,6 +37,21 @@ impl<'a> Command<'a> {
         command
     }
 
+    /// `BPF_TOKEN_CREATE` with `BPF_F_TOKEN_RESTRICT`, of a BPF FS or of a token. The headers of libbpf do not know the
+    /// masks yet.
+    pub fn token_restrict(source: BorrowedFd<'a>, masks: [u64; 4]) -> Self {
+        const BPF_F_TOKEN_RESTRICT: u32 = 1 << 0;
+        let mut command = Self::token_create(source);
+        command.attr.token_create.flags = BPF_F_TOKEN_RESTRICT;
+        let attr = std::ptr::from_mut(&mut command.attr).cast::<u64>();
+        for (index, mask) in masks.into_iter().enumerate() {
+            // SAFETY: The attributes are words of 64 bits, of which there are more than five; no address is among those
+            // of this command.
+            unsafe { attr.add(1 + index).write(mask) };
+        }
+        command
+    }
+
     /// `BPF_MAP_CREATE` of an array of one element.
     pub fn map_create(token: Option<BorrowedFd<'a>>) -> Self {
         let mut command = Self::new(sys::BPF_MAP_CREATE);

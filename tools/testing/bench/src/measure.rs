@@ -26,6 +26,9 @@ pub struct Record {
     pub value: f64,
     /// The greatest ratio of Rust to C that is wanted.
     pub goal: f64,
+    /// What C does not have is compared with this operation of the same kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
 }
 
 /// What is counted.
@@ -145,11 +148,21 @@ impl Bench {
 
 /// Prints the record of a number of instructions.
 pub fn count(operation: &str, value: f64, goal: f64) -> Result<()> {
+    print(operation, value, goal, None)
+}
+
+/// The same for an operation that C does not have, with the one that it is compared with.
+pub fn count_beside(operation: &str, value: f64, goal: f64, beside: &str) -> Result<()> {
+    print(operation, value, goal, Some(beside.to_owned()))
+}
+
+fn print(operation: &str, value: f64, goal: f64, beside: Option<String>) -> Result<()> {
     let record = Record {
         operation: operation.to_owned(),
         unit: Unit::Instructions,
         value,
         goal,
+        beside,
     };
     record.print()
 }

@@ -55,6 +55,7 @@ fn per_object<T>(operation: &str, mut make: impl FnMut() -> T) -> Result<()> {
         unit: Unit::Bytes,
         value: (after as f64 - before as f64) / OBJECTS as f64,
         goal: 1.0,
+        beside: None,
     };
     record.print()
 }

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::fs::CWD;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
+use rustix::mount::FsPickFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
@@ -19,6 +20,7 @@ use rustix::mount::MoveMountFlags;
 use rustix::thread::UnshareFlags;
 
 use crate::measure::count;
+use crate::measure::count_beside;
 use crate::measure::Bench;
 use crate::statmount::Statmount;
 
@@ -90,6 +92,53 @@ pub fn delegated() -> OwnedFd {
     mount(&context)
 }
 
+/// Reconfigures a BPF FS with less than it delegates, by the context that it was made and mounted from.
+pub fn take_back(context: &impl AsFd) -> Result<()> {
+    rustix::mount::fsconfig_set_string(context.as_fd(), c"delegate_maps", c"array")
+        .context("delegate_maps")?;
+    rustix::mount::fsconfig_reconfigure(context.as_fd()).context("FSCONFIG_CMD_RECONFIGURE")
+}
+
+/// Changing what a mount delegates; C does nothing of that but to read the options.
+fn remount(bench: &Bench) -> Result<()> {
+    let mount = delegated();
+    bench.run("delegated remount, fspick to reconfigure", 100, |timer| {
+        let context = timer.time(|| {
+            let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+            let context = rustix::mount::fspick(&mount, c"", flags).expect("fspick");
+            for option in &OPTIONS {
+                set(&context, option.key, option.four);
+            }
+            rustix::mount::fsconfig_reconfigure(context.as_fd()).expect("reconfigure BPF FS");
+            context
+        });
+        drop(context);
+        6
+    })?;
+    Ok(())
+}
+
+/// A cookie beside a mask, which is a number, too; C ignores the option, as any that it does not know.
+fn cookie(bench: &Bench) -> Result<()> {
+    let context = open();
+    let is_known = |value: &CStr| {
+        rustix::mount::fsconfig_set_string(context.as_fd(), c"delegate_cookie", value).is_err()
+    };
+    if !is_known(c"no number") {
+        return Ok(());
+    }
+    let value = bench.median(ITERATIONS, |timer| {
+        timer.time(|| set(&context, c"delegate_cookie", c"0xdeadbeef"));
+        1
+    });
+    count_beside(
+        "delegate_cookie: a number",
+        value,
+        1.0,
+        "delegate_cmds: a mask",
+    )
+}
+
 /// Setting options, and the whole of a mount.
 pub fn options(bench: &Bench) -> Result<()> {
     let context = open();
@@ -149,7 +198,8 @@ pub fn options(bench: &Bench) -> Result<()> {
         drop(made);
         7
     })?;
-    Ok(())
+    remount(bench)?;
+    cookie(bench)
 }
 
 /// While this is there, the kernel loads no modules by itself. For each BPF FS it looks for

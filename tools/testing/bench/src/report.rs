@@ -42,18 +42,26 @@ pub struct Row {
     pub goal: f64,
     /// Whether `ratio` meets it.
     pub met: bool,
+    /// The operation of the Rust kernel that stands in for C's, if C has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Results<'a> {
     rows: &'a [Row],
+    /// What C does not have: `c` and `rust` are two operations of the Rust kernel.
+    beside: &'a [Row],
     sizes: &'a [Size],
 }
 
 /// Reads what is in `directory`, prints the table and writes results.json and plot.svg there.
 pub fn report(directory: &Path, check: bool, wall: bool) -> Result<()> {
-    let rows = rows(&boots(directory, "c")?, &boots(directory, "rust")?)?;
+    let (c, rust) = (boots(directory, "c")?, boots(directory, "rust")?);
+    let mut rows = rows(&c, &rust)?;
     print_rows(&rows, wall);
+    let beside = rows_beside(&rust)?;
+    print_rows_beside(&beside, wall);
     if wall {
         return Ok(());
     }
@@ -61,12 +69,14 @@ pub fn report(directory: &Path, check: bool, wall: bool) -> Result<()> {
     sizes::print(&sizes);
     let results = Results {
         rows: &rows,
+        beside: &beside,
         sizes: &sizes,
     };
     let json = directory.join("results.json");
     fs::write(&json, serde_json::to_string_pretty(&results)?)
         .with_context(|| format!("write {}", json.display()))?;
     plot::draw(&rows, &directory.join("plot.svg"))?;
+    rows.extend(beside);
 
     let missed: Vec<_> = rows.iter().filter(|row| !row.met).collect();
     if missed.is_empty() {
@@ -113,7 +123,16 @@ fn boots(directory: &Path, kernel: &str) -> Result<Vec<Vec<Record>>> {
     Ok(boots)
 }
 
+/// What both kernels have.
 fn rows(c: &[Vec<Record>], rust: &[Vec<Record>]) -> Result<Vec<Row>> {
+    let in_both = |boots: &[Vec<Record>]| -> Vec<Vec<Record>> {
+        let of_boot = |boot: &Vec<Record>| {
+            let records = boot.iter().filter(|record| record.beside.is_none());
+            records.cloned().collect()
+        };
+        boots.iter().map(of_boot).collect()
+    };
+    let (c, rust) = (&in_both(c), &in_both(rust));
     let names = |boot: &Vec<Record>| -> Vec<String> {
         boot.iter().map(|record| record.operation.clone()).collect()
     };
@@ -130,6 +149,28 @@ fn rows(c: &[Vec<Record>], rust: &[Vec<Record>]) -> Result<Vec<Row>> {
         .enumerate()
         .map(|(n, record)| row(record, column(c, n), column(rust, n)))
         .collect()
+}
+
+/// What C does not have, each beside the operation of the Rust kernel that it is compared with.
+fn rows_beside(rust: &[Vec<Record>]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for record in &rust[0] {
+        let Some(beside) = &record.beside else {
+            continue;
+        };
+        let column = |operation: &str| -> Result<Vec<f64>> {
+            let find = |boot: &Vec<Record>| {
+                let found = boot.iter().find(|record| record.operation == operation);
+                Some(found?.value)
+            };
+            let found: Option<_> = rust.iter().map(find).collect();
+            found.with_context(|| format!("not every boot has measured: {operation}"))
+        };
+        let mut row = row(record, column(beside)?, column(&record.operation)?)?;
+        row.beside = Some(beside.clone());
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 fn row(record: &Record, c: Vec<f64>, rust: Vec<f64>) -> Result<Row> {
@@ -157,6 +198,7 @@ fn row(record: &Record, c: Vec<f64>, rust: Vec<f64>) -> Result<Row> {
         rust,
         ratio,
         spread,
+        beside: None,
     })
 }
 
@@ -192,6 +234,28 @@ fn print_rows(rows: &[Row], wall: bool) {
     }
 }
 
+fn print_rows_beside(rows: &[Row], wall: bool) {
+    if rows.is_empty() {
+        return;
+    }
+    println!("\nWhat C does not have, beside another operation of the Rust kernel.\n");
+    println!("| operation | beside | of that | of this | ratio | goal | spread |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    for row in rows {
+        println!(
+            "| {} | {} | {} | {} | {:.3} | {:.2}{} | {:.1}% |",
+            row.operation,
+            row.beside.as_deref().unwrap_or_default(),
+            thousands(least(&row.c)),
+            thousands(least(&row.rust)),
+            row.ratio,
+            row.goal,
+            if row.met || wall { "" } else { " **missed**" },
+            row.spread * 100.0
+        );
+    }
+}
+
 /// A number with its digits in groups of three.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
@@ -215,7 +279,21 @@ mod tests {
             unit: Unit::Instructions,
             value,
             goal,
+            beside: None,
         }
+    }
+
+    #[test]
+    fn what_c_lacks_is_compared_on_one_kernel() {
+        let mut new = record("new", 150.0, 1.2);
+        new.beside = Some("old".to_owned());
+        let c = [vec![record("old", 50.0, 1.0)]];
+        let rust = [vec![record("old", 100.0, 1.0), new]];
+        let all = rows(&c, &rust).unwrap();
+        assert_eq!(all.len(), 1);
+        let beside = rows_beside(&rust).unwrap();
+        assert_eq!((beside[0].ratio, beside[0].met), (1.5, false));
+        assert!(rows_beside(&c).unwrap().is_empty());
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! Tokens and the commands that take them: in a container, and for comparison without a token as
 //! root of the initial user namespace.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use libbpf_sys::BPF_PROG_TYPE_KPROBE;
 use libbpf_sys::BPF_PROG_TYPE_SOCKET_FILTER;
@@ -14,6 +16,7 @@ use libbpf_sys::BPF_PROG_TYPE_SOCKET_FILTER;
 use crate::bpf;
 use crate::bpf::Command;
 use crate::measure::count;
+use crate::measure::count_beside;
 use crate::measure::Bench;
 use crate::programs;
 
@@ -75,9 +78,13 @@ const REFUSAL: f64 = 1.10;
 /// The goal of the token step alone, where putting a token aside keeps what it permitted.
 const PUT_ASIDE: f64 = 1.50;
 
+/// The goal of what takes a token: unlike C's, it asks each time what is delegated now.
+const USE: f64 = 1.01;
+
 /// The commands that succeed; `how` says by what.
 pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Result<()> {
-    each(bench, how, 1.0, token, |returned| drop(bpf::fd(returned)))?;
+    let goal = if token.is_some() { USE } else { 1.0 };
+    each(bench, how, goal, token, |returned| drop(bpf::fd(returned)))?;
     // The cost of one question for a capability: that of a helper which needs one, above that of a
     // helper which everyone may call.
     let free = programs::calls(programs::GET_CURRENT_PID_TGID);
@@ -101,6 +108,59 @@ pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Res
         one,
         1.0,
     )
+}
+
+/// A use of a token whose instance was reconfigured: C lets that be and changes nothing.
+pub fn after_remount(bench: &Bench, token: BorrowedFd<'_>) -> Result<()> {
+    let mut command = Command::map_create(Some(token));
+    bench.run_for(
+        "map create, with token, after a remount",
+        USE,
+        ITERATIONS,
+        |timer| {
+            drop(bpf::fd(timer.time(|| command.run())));
+            1
+        },
+    )?;
+    Ok(())
+}
+
+/// What C does not have: beside what it is most like.
+pub fn beyond_c(
+    bench: &Bench,
+    root: BorrowedFd<'_>,
+    token: BorrowedFd<'_>,
+    uses: &File,
+) -> Result<()> {
+    const LIKE_CREATION: f64 = 1.05;
+    /// An event costs what it costs to write.
+    const TRACED: f64 = 1.50;
+    let measure = |operation: &str, goal, beside: &str, mut command: Command<'_>| {
+        let value = bench.median(ITERATIONS, |timer| {
+            drop(bpf::fd(timer.time(|| command.run())));
+            1
+        });
+        count_beside(operation, value, goal, beside)
+    };
+    let masks = [!0x8000, !0x8000, !0x8000, !0x8000];
+    for (operation, source) in [
+        ("token create, restricted", root),
+        ("token create, of a token", token),
+    ] {
+        let command = Command::token_restrict(source, masks);
+        measure(operation, LIKE_CREATION, "token create", command)?;
+    }
+    let event = |value: &[u8]| rustix::io::pwrite(uses, value, 0).context("bpf_token_use");
+    event(b"1")?;
+    let command = Command::map_create(Some(token));
+    measure(
+        "map create, with token, each use traced",
+        TRACED,
+        "map create, with token",
+        command,
+    )?;
+    event(b"0")?;
+    Ok(())
 }
 
 /// The commands that are refused, for lack of a token and for lack of a grant by `token`.

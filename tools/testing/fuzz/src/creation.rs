@@ -109,7 +109,7 @@ fn refusal(errno: Errno, step: &str) -> Refusal {
 /// Why no token is made of a descriptor, if none is. `restricted` with the flag by which it may be that of a token.
 pub fn not_created(caller: Caller, fd: u32, restricted: bool) -> Option<Refusal> {
     let refusal = |errno, step: &str| Some(refusal(errno, step));
-    let (inside, delegates, what) = match Descriptor::of(fd) {
+    let (inside, delegates) = match Descriptor::of(fd) {
         _ if what_is(fd) == Found::NotOpen => {
             let step = format!(
                 "descriptor {} is not open, or was opened with O_PATH",
@@ -117,9 +117,9 @@ pub fn not_created(caller: Caller, fd: u32, restricted: bool) -> Option<Refusal>
             );
             return refusal(Errno::BADF, &step);
         }
-        Some(Descriptor::Root) => (true, true, "BPF file system"),
-        Some(Descriptor::UndelegatedRoot) => (true, false, "BPF file system"),
-        Some(Descriptor::InitialRoot) => (false, true, "BPF file system"),
+        Some(Descriptor::Root) => (true, true),
+        Some(Descriptor::UndelegatedRoot) => (true, false),
+        Some(Descriptor::InitialRoot) => (false, true),
         Some(Descriptor::OtherRoot) => {
             return refusal(
                 Errno::INVAL,
@@ -132,7 +132,7 @@ pub fn not_created(caller: Caller, fd: u32, restricted: bool) -> Option<Refusal>
                             BPF_F_TOKEN_RESTRICT";
                 return refusal(Errno::INVAL, step);
             }
-            (true, true, "token")
+            (true, true)
         }
         _ => {
             return refusal(
@@ -142,8 +142,8 @@ pub fn not_created(caller: Caller, fd: u32, restricted: bool) -> Option<Refusal>
         }
     };
     if caller.outside == inside {
-        let step = format!("the {what} belongs to another user namespace");
-        refusal(Errno::PERM, &step)
+        let step = "the BPF file system belongs to another user namespace";
+        refusal(Errno::PERM, step)
     } else if caller.caps & BPF.0 == 0 {
         refusal(Errno::PERM, "this needs CAP_BPF in the user namespace")
     } else if caller.outside {
