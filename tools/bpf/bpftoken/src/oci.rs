@@ -189,7 +189,7 @@ fn check_limit(delegation: &Delegation, limit: &str) -> Result<()> {
     let limit = format.read(limit).context("--at-most")?;
     let beyond = delegation.difference(&limit);
     ensure!(
-        beyond.is_empty(),
+        beyond.is_empty() && beyond.cookie == 0,
         "the container asks for more than --at-most allows: {beyond}"
     );
     Ok(())
