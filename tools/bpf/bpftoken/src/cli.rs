@@ -88,7 +88,8 @@ pub enum Command {
     ///
     /// The command gets a token that permits what the token here permits and is named, as the
     /// descriptor that BPF_TOKEN_FD names. It is in the user namespace of this process, and in mount
-    /// and process namespaces of its own, in which no BPF FS is mounted. The library bpf-token and
+    /// and process namespaces of its own, in which no BPF FS is mounted; it has no CAP_SYS_ADMIN, which
+    /// could undo that, and which the command btf_get_fd_by_id would need. The library bpf-token and
     /// "bpftoken load" and "bpftoken probe" take up the token by themselves; libbpf takes none by
     /// descriptor.
     Restrict {

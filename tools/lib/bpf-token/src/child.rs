@@ -168,7 +168,12 @@ impl Plan {
             Work::Reach { target, device } => bpffs::reach(setup, target, *device)?,
         }
         match &mut self.place {
-            Place::New(new) => first::run(setup, new),
+            Place::New(new) => {
+                if new.no_bpffs {
+                    hide::drop_sys_admin().map_err(at(Step::Hide))?;
+                }
+                first::run(setup, new)
+            }
             Place::Existing { .. } => {
                 tell(setup, &[DONE]);
                 Ok(0)

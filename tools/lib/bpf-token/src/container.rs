@@ -136,7 +136,8 @@ impl Container {
     /// Keeps the command from each BPF FS that there is, but for that of [`bpffs`](Self::bpffs): they
     /// are unmounted in its mount namespace.
     ///
-    /// Without a process namespace of its own, it would find them again in `/proc`.
+    /// So that it does not find them again by way of other processes, it gets a process namespace and
+    /// a `/proc` of its own, and not CAP_SYS_ADMIN, which could unmount that.
     #[must_use]
     pub fn without_bpffs(mut self) -> Self {
         self.no_bpffs = true;

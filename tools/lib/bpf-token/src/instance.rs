@@ -10,6 +10,10 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::StatxAttributes;
 use rustix::fs::StatxFlags;
+use rustix::fs::CWD;
+use rustix::mount::MountPropagationFlags;
+use rustix::mount::MoveMountFlags;
+use rustix::mount::OpenTreeFlags;
 
 use crate::delegation::Delegation;
 use crate::error::Error;
@@ -105,7 +109,9 @@ impl Instance {
     ///
     /// [`Error::Invalid`] if that cannot be read: before Linux 7.0, when nobody sees it mounted.
     pub fn delegation(&self) -> Result<Delegation> {
-        if let Ok(options) = sys::mount_options(self.root.as_fd()) {
+        // The kernel says it of a mount that is or was attached somewhere.
+        let options = sys::mount_options(self.root.as_fd()).or_else(|_| self.options_of_copy());
+        if let Ok(options) = options {
             let options = options.split(',').filter_map(|it| it.split_once('='));
             return inspect::of_options(options);
         }
@@ -122,6 +128,28 @@ impl Instance {
             "what the BPF FS {device} delegates cannot be read: it is mounted where nobody sees it, \
              and this kernel has no statmount(2) by descriptor (Linux 7.0 has)"
         )))
+    }
+
+    /// The mount options, read from a copy of the mount that is attached where nobody else sees it:
+    /// in a mount namespace that ends with a thread.
+    fn options_of_copy(&self) -> rustix::io::Result<String> {
+        let read = || {
+            sys::copy_mounts()?;
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            rustix::mount::mount_change(c"/", private)?;
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let copy = rustix::mount::open_tree(&self.root, c"", flags)?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(&copy, c"", CWD, c"/", flags)?;
+            sys::mount_options(copy.as_fd())
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, read);
+            let thread = thread.map_err(|_| rustix::io::Errno::AGAIN)?;
+            thread.join().unwrap_or(Err(rustix::io::Errno::IO))
+        })
     }
 
     /// Takes back all that is not in `keep`: of what is delegated now, just that stays which is also

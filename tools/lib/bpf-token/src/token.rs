@@ -137,7 +137,7 @@ impl Token {
             Ok(token) => return Ok(Self(token)),
             Err(_) if !log.text().is_empty() => Reason::new(&log.text()),
             Err(_) if errno == Errno::ENOENT => {
-                Reason::found("no token: nothing is left of what the source delegates")
+                Reason::found("no token: of what the allowed_ fields name, nothing is delegated")
             }
             Err(_) => why_not_created(source, errno),
         };

@@ -116,6 +116,15 @@ impl World {
         Ok(said(Command::new("unshare").args(args))?.code == Some(0))
     }
 
+    /// Whether the running kernel has what the C implementation of Linux 7.3 has not: narrower tokens,
+    /// taking back, cookies, an inventory. They came with this event.
+    pub fn has_narrowing() -> Result<bool> {
+        let event = "events/bpf_token/bpf_token_use";
+        let script = format!("mount -t tracefs tracefs /mnt && test -e /mnt/{event}");
+        let args = ["--mount", "--propagation", "private", "sh", "-c", &script];
+        Ok(said(Command::new("unshare").args(args))?.code == Some(0))
+    }
+
     pub fn bpftoken(&self) -> &str {
         path(&self.bpftoken)
     }
@@ -211,6 +220,13 @@ impl Holder {
         let pid = pid.context("the container does not get a token")?;
         Ok(Self { run, pid })
     }
+}
+
+/// Runs a script as root of the container of a process, in its user and mount namespaces.
+pub fn inside(pid: i32, script: &str) -> Result<Said> {
+    let pid = pid.to_string();
+    let args = ["-t", &pid, "-U", "-m", "sh", "-ec", script];
+    said(Command::new("nsenter").args(args).stdin(Stdio::null()))
 }
 
 impl Drop for Holder {

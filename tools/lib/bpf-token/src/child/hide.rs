@@ -10,6 +10,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::WaitOptions;
+use rustix::thread::CapabilitySet;
 
 use super::at;
 use super::bpffs;
@@ -45,6 +46,19 @@ pub(super) fn hide() -> Result<()> {
         rustix::process::chdir(c"/").map_err(at(Step::Hide))?;
     }
     Ok(())
+}
+
+/// Drops CAP_SYS_ADMIN, with which the command could unmount the new /proc and find the processes of
+/// the old one, and each BPF FS that they see.
+pub(super) fn drop_sys_admin() -> rustix::io::Result<()> {
+    let admin = CapabilitySet::SYS_ADMIN;
+    rustix::thread::clear_ambient_capability_set()?;
+    rustix::thread::remove_capability_from_bounding_set(admin)?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective.remove(admin);
+    sets.permitted.remove(admin);
+    sets.inheritable.remove(admin);
+    rustix::thread::set_capabilities(None, sets)
 }
 
 /// Whether a BPF FS of this user namespace can be uncovered at a path; a process of its own tries.

@@ -56,9 +56,9 @@ pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     Pid::from_raw(pid).ok_or(Errno::IO)
 }
 
-/// Gives the process a copy of its mount namespace.
+/// Gives the thread a copy of the mount namespace.
 pub(crate) fn copy_mounts() -> Result<()> {
-    // SAFETY: What this process does with paths is up to itself alone.
+    // SAFETY: Another working directory and root come with it, for this thread only.
     result(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS) }).map(drop)
 }
 
