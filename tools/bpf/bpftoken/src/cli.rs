@@ -147,8 +147,8 @@ pub enum Command {
     ///
     /// The runtime calls it as root of the host, as a createRuntime hook, with its state on standard
     /// input. The annotations are org.bpf-token.delegate_cmds, _maps, _progs and _attachs, lists as
-    /// the mount options have them, and org.bpf-token.target, the directory to mount on. A container
-    /// without them gets nothing.
+    /// the mount options have them, org.bpf-token.delegate_cookie, a number, and org.bpf-token.target,
+    /// the directory to mount on. A container without them gets nothing.
     OciHook(OciHookArgs),
     /// Loads the object on standard input, inside a container that `check` made.
     #[command(hide = true)]
@@ -202,7 +202,8 @@ pub struct ConvertArgs {
 #[derive(Args)]
 pub struct OciHookArgs {
     /// The most that a container may ask for, in any format of bpftoken-convert(1): one that asks for
-    /// more does not start. Without it, whoever writes annotations decides.
+    /// more does not start. Its cookie is the container's. Without it, whoever writes annotations
+    /// decides.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub at_most: Option<String>,
     /// Appends what there is to say to this file, too. crun drops what its hooks say, unless the

@@ -184,7 +184,10 @@ mod tests {
             shown("cookie=0 cmd=0 type=2 attach_type=0"),
             "cmd=map_create  type=array"
         );
-        assert_eq!(shown("cookie=0 cmd=18 type=0 attach_type=0"), "cmd=btf_load");
+        assert_eq!(
+            shown("cookie=0 cmd=18 type=0 attach_type=0"),
+            "cmd=btf_load"
+        );
     }
 
     #[test]

@@ -167,7 +167,9 @@ fn text(report: &Show) -> String {
     if report.mounts.is_empty() && report.tokens.is_empty() {
         text.push_str("no BPF FS delegates anything, and no process holds a token\n");
     }
-    text.push_str(&programs_text(report.programs.as_deref().unwrap_or_default()));
+    text.push_str(&programs_text(
+        report.programs.as_deref().unwrap_or_default(),
+    ));
     if !report.unreadable.is_empty() {
         text.push_str(&format!(
             "{} processes could not be looked into, which takes root: {}\n",

@@ -109,7 +109,9 @@ impl Instance {
             );
         }
         if uses && !root.join("events/bpf_token").join(USE).exists() {
-            bail!("this kernel has no trace event {USE}: it tells of tokens made, refused and freed");
+            bail!(
+                "this kernel has no trace event {USE}: it tells of tokens made, refused and freed"
+            );
         }
         let dir = root
             .join("instances")

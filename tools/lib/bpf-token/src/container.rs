@@ -251,7 +251,9 @@ impl Container {
         launch::tell(&ours, MAPPED)?;
         match launch::manage(&ours, delegation.as_ref(), self.limit) {
             Ok(Outcome::Executed(command)) => Ok(Running::new(process, command, life, own_pids)),
-            Ok(Outcome::Done | Outcome::Reached(_)) => Err(Error::Handshake("the container has no command".to_owned())),
+            Ok(Outcome::Done | Outcome::Reached(_)) => {
+                Err(Error::Handshake("the container has no command".to_owned()))
+            }
             Err(Error::Container {
                 step: Step::Exec,
                 errno,

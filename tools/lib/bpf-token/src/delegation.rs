@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::errno::Errno;
 use crate::error::Error;
-use crate::error::Result;
 use crate::error::Feature;
+use crate::error::Result;
 use crate::fs_context::FsContext;
 use crate::grant;
 use crate::grant::Grant;
@@ -520,10 +520,7 @@ mod tests {
             );
         }
         let delegation = Delegation::new().maps(MapType::HASH).cookie(7);
-        assert_eq!(
-            delegation.options()[1],
-            ("delegate_cookie", "7".to_owned())
-        );
+        assert_eq!(delegation.options()[1], ("delegate_cookie", "7".to_owned()));
         assert!(Delegation::new().cookie(7).is_empty());
         for (text, reason) in [
             ("delegate_cookie=18446744073709551616", "at most 64 bits"),
@@ -546,9 +543,18 @@ mod tests {
         };
         let now = "delegate_maps=hash:quantum,delegate_progs=any,delegate_cookie=7";
         for (keep, left) in [
-            ("delegate_maps=hash:array", "delegate_maps=hash,delegate_cookie=7"),
-            ("delegate_maps=any", "delegate_maps=hash:quantum,delegate_cookie=7"),
-            ("delegate_progs=xdp:teleport", "delegate_progs=xdp:teleport,delegate_cookie=7"),
+            (
+                "delegate_maps=hash:array",
+                "delegate_maps=hash,delegate_cookie=7",
+            ),
+            (
+                "delegate_maps=any",
+                "delegate_maps=hash:quantum,delegate_cookie=7",
+            ),
+            (
+                "delegate_progs=xdp:teleport",
+                "delegate_progs=xdp:teleport,delegate_cookie=7",
+            ),
             ("delegate_cmds=any,delegate_cookie=8", "delegate_cookie=7"),
         ] {
             assert_eq!(stays(now, keep), left, "{keep}");

@@ -173,9 +173,7 @@ pub enum Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Restriction => {
-                "restricted tokens: it does not know BPF_F_TOKEN_RESTRICT"
-            }
+            Self::Restriction => "restricted tokens: it does not know BPF_F_TOKEN_RESTRICT",
             Self::Cookies => {
                 "cookies for delegations: it passes over the mount option delegate_cookie, so that \
                  no policy would see it"

@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn fdinfo_may_have_a_cookie() {
-        let masks = "allowed_cmds:\t0x1\nallowed_maps:\tany\nallowed_progs:\t0x0\nallowed_attachs:\t0x0\n";
+        let masks =
+            "allowed_cmds:\t0x1\nallowed_maps:\tany\nallowed_progs:\t0x0\nallowed_attachs:\t0x0\n";
         let info = |cookie: &str| TokenInfo::from_fdinfo(&format!("pos:\t0\n{masks}{cookie}"));
         assert_eq!(info("").map(|info| info.cookie), Some(0));
         let most = format!("cookie:\t{}\n", u64::MAX);

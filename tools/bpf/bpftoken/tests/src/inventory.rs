@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Read;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,8 +13,14 @@ use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::report;
+use bpf_token::AttachType;
 use bpf_token::Error;
 use bpf_token::Feature;
+use bpf_token::Insn;
+use bpf_token::ObjName;
+use bpf_token::ProgAttr;
+use bpf_token::ProgType;
+use bpf_token::Token;
 use serde_json::json;
 use serde_json::Value;
 
@@ -48,7 +55,10 @@ fn cookie(world: &World) -> Result<()> {
     let holder = Holder::start(world, &options)?;
     let pid = holder.pid.to_string();
     let found = world.run(&["show", "--pid", &pid])?.must(0)?.out;
-    ensure!(found.matches(&format!("cookie   {MOST}\n")).count() == 2, "{found}");
+    ensure!(
+        found.matches(&format!("cookie   {MOST}\n")).count() == 2,
+        "{found}"
+    );
     let report: report::Show =
         serde_json::from_str(&world.run(&["show", "--json", "--pid", &pid])?.must(0)?.out)?;
     ensure!(report.tokens[0].grants.cookie == MOST);
@@ -57,9 +67,14 @@ fn cookie(world: &World) -> Result<()> {
     let probe: Value = serde_json::from_str(&probe.out)?;
     ensure!(probe["grants"]["cookie"] == json!(MOST), "{probe}");
     let at = ["mount", "--pid", &pid, "--target", "/mnt", "--cmds", "any"];
-    world.run(&[&at[..], &["--cookie", "010"]].concat())?.must(0)?;
+    world
+        .run(&[&at[..], &["--cookie", "010"]].concat())?
+        .must(0)?;
     let mounts = fs::read_to_string(format!("/proc/{pid}/mounts"))?;
-    ensure!(mounts.contains("delegate_cmds=any,delegate_cookie=8"), "{mounts}");
+    ensure!(
+        mounts.contains("delegate_cmds=any,delegate_cookie=8"),
+        "{mounts}"
+    );
     // None is none.
     let holder = Holder::start(world, &format!("{least} --cookie 0"))?;
     let mounts = fs::read_to_string(format!("/proc/{}/mounts", holder.pid))?;
@@ -69,7 +84,7 @@ fn cookie(world: &World) -> Result<()> {
 
 /// What is no number; and a kernel that would pass over the option makes no BPF FS.
 fn cookie_refusals(world: &World) -> Result<()> {
-    for text in ["x", "-1", "0x10000000000000000", ""] {
+    for text in ["x", "1x", "0x10000000000000000", ""] {
         let args = ["run", "--cmds", "any", "--cookie", text, "--", "true"];
         world
             .run(&args)?
@@ -77,7 +92,9 @@ fn cookie_refusals(world: &World) -> Result<()> {
             .tells(&["a cookie is a number of at most 64 bits"])?;
     }
     world
-        .run(&["convert", "--format", "systemd", "--cmds", "any", "--cookie", "7"])?
+        .run(&[
+            "convert", "--format", "systemd", "--cmds", "any", "--cookie", "7",
+        ])?
         .must(1)?
         .explains(&["delegate_cookie", "systemd has no setting for it"])?;
     if World::has_narrowing()? {
@@ -99,6 +116,24 @@ fn cookie_refusals(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// The first argument of this program when it loads a program through a token and holds it.
+pub const LOADED: &str = "inventory-loaded";
+const NAME: &str = "drop_all";
+
+/// Loads a program as long as the standard input is open.
+pub fn loaded() -> Result<()> {
+    let token = Token::from_bpffs("/sys/fs/bpf")?;
+    let insns = [Insn::mov64_imm(0, 1), Insn::exit()];
+    let mut attr = ProgAttr::new(ProgType::XDP, &insns).loaded_for(AttachType::XDP);
+    attr.name = ObjName::new(NAME);
+    let program = attr.load(Some(&token))?;
+    drop(token);
+    println!("{}", std::process::id());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    drop(program);
+    Ok(())
+}
+
 /// Root of the host is told which programs were loaded through tokens, and of none that was not.
 fn programs(world: &World) -> Result<()> {
     let object = OBJECTS.iter().find(|(name, _)| *name == "xdp_redirect");
@@ -107,36 +142,50 @@ fn programs(world: &World) -> Result<()> {
     let listed = bpf_token::loaded_programs();
     if !World::has_narrowing()? {
         let error = listed.err().context("listed")?;
-        ensure!(matches!(error, Error::Unsupported(Feature::Inventory)), "{error}");
+        ensure!(
+            matches!(error, Error::Unsupported(Feature::Inventory)),
+            "{error}"
+        );
         let report = world.json(&["show", "--json"])?;
         ensure!(report["programs"].is_null(), "{report}");
         return Ok(());
     }
     let options = "--cmds any --maps any --progs any --attachs any";
-    let pin = format!("{} load --pin /sys/fs/bpf/it {}", world.bpftoken(), path(&file));
+    let pin = format!(
+        "{} load --pin /sys/fs/bpf/it {}",
+        world.bpftoken(),
+        path(&file)
+    );
     // Without a token, by root.
-    let script = format!("mount -t bpf bpf /sys/fs/bpf; {}; {} show --json", pin, world.bpftoken());
+    let script = format!(
+        "mount -t bpf bpf /sys/fs/bpf; {}; {} show --json",
+        pin,
+        world.bpftoken()
+    );
     let args = ["--mount", "--propagation", "private", "sh", "-ec", &script];
     let own = said(Command::new("unshare").args(args))?.must(0)?.out;
     let own: Value = serde_json::from_str(own.split_once("\n{").map_or("", |it| it.1).trim())
         .or_else(|_| serde_json::from_str(&own[own.find('{').unwrap_or(0)..]))?;
     let before = own["programs"].as_array().context("no list")?.len();
-    let first = Holder::start(world, &format!("{options} --cookie 5"))?;
+    let first = Holder::start_as(world, LOADED, &format!("{options} --cookie 5"))?;
     let second = Holder::start(world, options)?;
-    for holder in [&first, &second] {
-        inside(holder.pid, &pin)?.must(0)?;
-    }
+    inside(second.pid, &pin)?.must(0)?;
     let report = world.json(&["show", "--json"])?;
     let programs = report["programs"].as_array().context("no list")?;
     let here = |pid: i32, cookie: u64| -> Result<()> {
-        let namespace = fs::read_link(format!("/proc/{pid}/ns/user"))?.display().to_string();
+        let namespace = fs::read_link(format!("/proc/{pid}/ns/user"))?
+            .display()
+            .to_string();
         let number = namespace.trim_matches(|c: char| !c.is_ascii_digit());
         let found = programs.iter().filter(|it| it["user_namespace"] == number);
         let found: Vec<&Value> = found.collect();
         ensure!(!found.is_empty(), "{programs:?}");
         for program in found {
-            ensure!(program["cookie"] == cookie && program["type"] == "xdp", "{program}");
-            ensure!(program["name"].as_str().is_some_and(|it| !it.is_empty()), "{program}");
+            ensure!(
+                program["cookie"] == cookie && program["type"] == "xdp",
+                "{program}"
+            );
+            ensure!(cookie == 0 || program["name"] == NAME, "{program}");
         }
         Ok(())
     };
@@ -144,10 +193,16 @@ fn programs(world: &World) -> Result<()> {
     here(second.pid, 0)?;
     ensure!(programs.len() >= before + 2, "{programs:?}");
     // Those of one container.
-    let text = world.run(&["show", "--pid", &first.pid.to_string()])?.must(0)?.out;
+    let text = world
+        .run(&["show", "--pid", &first.pid.to_string()])?
+        .must(0)?
+        .out;
     ensure!(text.contains("through a token of user namespace"), "{text}");
     let lines = text.lines().filter(|line| line.starts_with("program"));
-    ensure!(lines.clone().count() > 0 && lines.clone().all(|it| it.ends_with(", cookie 5")), "{text}");
+    ensure!(
+        lines.clone().count() > 0 && lines.clone().all(|it| it.ends_with(", cookie 5")),
+        "{text}"
+    );
     // They are gone with the container.
     drop((first, second));
     std::thread::sleep(Duration::from_millis(500));
@@ -160,7 +215,9 @@ fn programs(world: &World) -> Result<()> {
 fn programs_of_a_user(world: &World) -> Result<()> {
     let user = ["--reuid", "4321", "--regid", "4321", "--clear-groups"];
     let mut command = Command::new("setpriv");
-    command.args(user).args([world.bpftoken(), "show", "--json"]);
+    command
+        .args(user)
+        .args([world.bpftoken(), "show", "--json"]);
     let report: Value = serde_json::from_str(&said(&mut command)?.must(0)?.out)?;
     ensure!(report["programs"].is_null(), "{report}");
     Ok(())
@@ -169,7 +226,10 @@ fn programs_of_a_user(world: &World) -> Result<()> {
 /// Each token stands with the BPF FS that it was made from, on every kernel.
 fn tokens_by_bpffs(world: &World) -> Result<()> {
     let options = "--cmds map_create --maps hash";
-    let holders = [Holder::start(world, options)?, Holder::start(world, options)?];
+    let holders = [
+        Holder::start(world, options)?,
+        Holder::start(world, options)?,
+    ];
     let report = world.json(&["show", "--json"])?;
     let text = world.run(&["show"])?.must(0)?.out;
     let mut devices = Vec::new();
@@ -185,7 +245,9 @@ fn tokens_by_bpffs(world: &World) -> Result<()> {
         };
         let mount = find("mounts", &sees).context("no mount")?;
         ensure!(token == mount, "{token} and {mount}");
-        let mount = text.find(&format!("BPF FS {token} on")).context("no mount")?;
+        let mount = text
+            .find(&format!("BPF FS {token} on"))
+            .context("no mount")?;
         let line = format!("token of {token}, descriptor");
         let token_at = text.find(&line).with_context(|| text.clone())?;
         let between = &text[mount + 1..token_at];
@@ -210,7 +272,10 @@ fn uses(world: &World) -> Result<()> {
         BufReader::new(child.stderr.take().context("no stderr")?).read_line(&mut first)?;
         if !first.starts_with("following") {
             ensure!(child.wait()?.code() == Some(1), "another exit status");
-            let words = ["has no bpf_token trace events", "has no trace event bpf_token_use"];
+            let words = [
+                "has no bpf_token trace events",
+                "has no trace event bpf_token_use",
+            ];
             ensure!(words.iter().any(|it| first.contains(it)), "{first}");
             ensure!(!World::has_narrowing()?, "{first}");
             return Ok(());
@@ -235,7 +300,10 @@ fn uses(world: &World) -> Result<()> {
             it["event"] == "bpf_token_use" && fields["cmd"] == "0" && fields["type"] == "2"
         });
         ensure!(array.is_some() == uses, "{events:?}");
-        ensure!(array.is_none_or(|it| it["fields"]["cookie"] == "6"), "{array:?}");
+        ensure!(
+            array.is_none_or(|it| it["fields"]["cookie"] == "6"),
+            "{array:?}"
+        );
     }
     Ok(())
 }

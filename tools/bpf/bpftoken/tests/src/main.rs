@@ -44,8 +44,11 @@ fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'stati
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = world::role().or_else(hostile::role).or_else(launch::role)
-        .or_else(restrict::role) {
+    if let Some(code) = world::role()
+        .or_else(hostile::role)
+        .or_else(launch::role)
+        .or_else(restrict::role)
+    {
         return code;
     }
     if let Err(failed) =

@@ -45,7 +45,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("revoke::takes_all", revoke),
     ("narrow::mounts_that_move", contest::mounts_that_move),
     ("narrow::new_instances", contest::new_instances),
-    ("narrow::stopped_process", contest::stopped_process),
+    ("hostile::narrowing_waits_for_no_process", contest::stopped_process),
 ];
 
 const ALL: &str = "--cmds map_create:prog_load --maps hash:array --progs xdp --attachs any";
@@ -89,7 +89,9 @@ fn takes(world: &World) -> Result<()> {
     }
     let done = done.must(0)?.out;
     ensure!(
-        done.ends_with(" on /sys/fs/bpf delegates now: delegate_cmds=map_create,delegate_maps=array\n"),
+        done.ends_with(
+            " on /sys/fs/bpf delegates now: delegate_cmds=map_create,delegate_maps=array\n"
+        ),
         "{done}"
     );
     let left = json!({ "cmds": ["map_create"], "maps": ["array"], "progs": [], "attachs": [] });
@@ -121,17 +123,35 @@ fn never_adds(world: &World) -> Result<()> {
             json!({ "cmds": ["map_create", "prog_load"], "maps": ["hash"], "progs": [], "attachs": [] }),
         ),
         (
-            &["--cmds", "map_create:btf_load", "--maps", "any", "--progs", "any", "--attachs", "any"],
+            &[
+                "--cmds",
+                "map_create:btf_load",
+                "--maps",
+                "any",
+                "--progs",
+                "any",
+                "--attachs",
+                "any",
+            ],
             json!({ "cmds": ["map_create"], "maps": ["hash"], "progs": [], "attachs": [] }),
         ),
         (
-            &["--cmds", "0xffffffffffffffff", "--maps", "0x8000000000000002"],
+            &[
+                "--cmds",
+                "0xffffffffffffffff",
+                "--maps",
+                "0x8000000000000002",
+            ],
             json!({ "cmds": ["map_create"], "maps": ["hash"], "progs": [], "attachs": [] }),
         ),
     ];
     for (keep, left) in keeps {
         narrow(world, pid, keep)?.must(0)?;
-        ensure!(grants(world, pid)? == left, "{keep:?}: {}", grants(world, pid)?);
+        ensure!(
+            grants(world, pid)? == left,
+            "{keep:?}: {}",
+            grants(world, pid)?
+        );
     }
     Ok(())
 }
@@ -164,8 +184,21 @@ fn programs_stay(world: &World) -> Result<()> {
     ensure!(next.code != Some(0), "it loads: {}", next.out);
     ensure!(programs()? == stayed, "{}", programs()?);
     let narrower = Holder::start(world, options)?;
-    narrow(world, narrower.pid, &["--cmds", "any", "--maps", "array", "--progs", "any", "--attachs", "any"])?
-        .must(0)?;
+    narrow(
+        world,
+        narrower.pid,
+        &[
+            "--cmds",
+            "any",
+            "--maps",
+            "array",
+            "--progs",
+            "any",
+            "--attachs",
+            "any",
+        ],
+    )?
+    .must(0)?;
     let next = inside(narrower.pid, &format!("{load}two {}", path(&file)))?;
     ensure!(next.code == Some(1), "it loads: {}", next.out);
     next.tells(&["map type devmap"])
@@ -206,7 +239,10 @@ fn refusals(world: &World) -> Result<()> {
 fn of_a_user(world: &World) -> Result<()> {
     let holder = Holder::start(world, ALL)?;
     let before = grants(world, holder.pid)?;
-    let remount = inside(holder.pid, "mount -o remount,delegate_maps=hash /sys/fs/bpf")?;
+    let remount = inside(
+        holder.pid,
+        "mount -o remount,delegate_maps=hash /sys/fs/bpf",
+    )?;
     if World::has_narrowing()? {
         ensure!(remount.code != Some(0), "the container remounted it");
     }
@@ -250,7 +286,9 @@ fn mounted_over(world: &World) -> Result<()> {
             done.must(1)?.explains(&[CANNOT]).context(script)?;
         }
         let options = |text: String| -> String {
-            let lines = text.lines().map(|line| line.split(" - ").next().unwrap_or_default());
+            let lines = text
+                .lines()
+                .map(|line| line.split(" - ").next().unwrap_or_default());
             lines.collect::<Vec<_>>().join("\n")
         };
         ensure!(
@@ -275,7 +313,10 @@ fn unmounted(world: &World) -> Result<()> {
     narrow(world, pid, &KEEP)?
         .must(1)?
         .explains(&["sees no BPF FS that delegates", "bpftoken show"])?;
-    let text = world.run(&["show", "--pid", &pid.to_string()])?.must(0)?.out;
+    let text = world
+        .run(&["show", "--pid", &pid.to_string()])?
+        .must(0)?
+        .out;
     ensure!(
         text.contains(&format!("BPF FS {device}, which nobody sees mounted")),
         "{text}"
@@ -334,11 +375,17 @@ fn by_mount(_: &World) -> Result<()> {
     }
     let change = narrowed?;
     let left: Delegation = "delegate_cmds=map_create,delegate_maps=array".parse()?;
-    ensure!((&change.before, &change.after) == (&all, &left), "{change:?}");
+    ensure!(
+        (&change.before, &change.after) == (&all, &left),
+        "{change:?}"
+    );
     ensure!(instance.redelegate(&all)?.after == all);
     ensure!(instance.revoke()?.after.is_empty());
     let error = instance.narrow(&keep.cookie(7)).err().context("narrowed")?;
-    ensure!(error.to_string().contains("cannot change; it is 0"), "{error}");
+    ensure!(
+        error.to_string().contains("cannot change; it is 0"),
+        "{error}"
+    );
     for (what, file) in [
         ("a directory of it", {
             rustix::fs::mkdirat(mount.as_fd(), "below", 0o700.into())?;
@@ -348,7 +395,10 @@ fn by_mount(_: &World) -> Result<()> {
         ("another file system", fs::File::open("/proc")?.into()),
     ] {
         let error = Instance::from_mount(file).err().context(what)?;
-        ensure!(error.to_string().contains("is not that of a directory"), "{what}: {error}");
+        ensure!(
+            error.to_string().contains("is not that of a directory"),
+            "{what}: {error}"
+        );
     }
     Ok(())
 }
@@ -356,7 +406,9 @@ fn by_mount(_: &World) -> Result<()> {
 /// D7: where a remount succeeds and changes nothing, who took back is not told that it worked.
 fn does_nothing(_: &World) -> Result<()> {
     let context = FsContext::open()?;
-    "delegate_maps=hash".parse::<Delegation>()?.apply(&context)?;
+    "delegate_maps=hash"
+        .parse::<Delegation>()?
+        .apply(&context)?;
     context.create()?;
     let mount = context.mount()?;
     let pick = FsContext::pick(&mount)?;
@@ -370,7 +422,10 @@ fn does_nothing(_: &World) -> Result<()> {
     // The kernel said that it worked.
     ensure!(instance.delegation()?.to_string() == "delegate_maps=hash");
     let error = instance.revoke().err().context("revoked")?;
-    ensure!(matches!(error, Error::Unsupported(Feature::Narrowing)), "{error}");
+    ensure!(
+        matches!(error, Error::Unsupported(Feature::Narrowing)),
+        "{error}"
+    );
     ensure!(error.errno() != Some(Errno::EPERM));
     Ok(())
 }

@@ -89,7 +89,11 @@ fn worker(world: &World) -> Result<()> {
     let probe = [world.bpftoken(), "probe", "--json"];
     let said_ = said(&mut restricted(world, options, &probe))?.must(0)?;
     let probe: Value = serde_json::from_str(&said_.out)?;
-    ensure!(probe["token"] == "passed on as descriptor 3", "{}", probe["token"]);
+    ensure!(
+        probe["token"] == "passed on as descriptor 3",
+        "{}",
+        probe["token"]
+    );
     ensure!(
         probe["grants"]
             == json!({ "cmds": ["map_create", "prog_load"], "maps": ["hash", "array"], "progs": [],
@@ -100,9 +104,13 @@ fn worker(world: &World) -> Result<()> {
     for (name, outcome) in [("array", "works"), ("ringbuf", "refused")] {
         let maps = probe["maps"].as_array().context("no maps")?;
         let found = maps.iter().find(|it| it["name"] == name);
-        ensure!(found.is_some_and(|it| it["outcome"] == outcome), "{found:?}");
+        ensure!(
+            found.is_some_and(|it| it["outcome"] == outcome),
+            "{found:?}"
+        );
     }
-    let script = "echo $BPF_TOKEN_FD/$LIBBPF_BPF_TOKEN_PATH; ls /proc/self/fd | tr '\\n' ' '; id -u; \
+    let script =
+        "echo $BPF_TOKEN_FD/$LIBBPF_BPF_TOKEN_PATH; ls /proc/self/fd | tr '\\n' ' '; id -u; \
                   grep -c ' bpf ' /proc/mounts; exec 2>/dev/null; readlink /proc/self/fd/3";
     let said = said(&mut restricted(world, options, &["sh", "-c", script]))?.must(0)?;
     ensure!(
@@ -137,7 +145,10 @@ fn signals(world: &World) -> Result<()> {
     let mut command = restricted(world, "--cmds map_create", &["sh", "-c", script]);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut out = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-    ensure!(out.next().transpose()?.as_deref() == Some("ready"), "not ready");
+    ensure!(
+        out.next().transpose()?.as_deref() == Some("ready"),
+        "not ready"
+    );
     Process::open(child.id().try_into()?)?.signal(15)?;
     ensure!(out.next().transpose()?.as_deref() == Some("got"), "not got");
     let status = child.wait()?;
@@ -147,7 +158,10 @@ fn signals(world: &World) -> Result<()> {
     let mut command = restricted(world, "--cmds map_create", &["sh", "-c", script]);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut out = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-    ensure!(out.next().transpose()?.as_deref() == Some("ready"), "not ready");
+    ensure!(
+        out.next().transpose()?.as_deref() == Some("ready"),
+        "not ready"
+    );
     child.kill()?;
     child.wait()?;
     // The pipe ends with the last who has it.
@@ -168,13 +182,18 @@ fn load(world: &World) -> Result<()> {
     let options = format!("--for {}", path(&file));
     let loaded = said(&mut restricted(world, &options, &load))?.must(0)?;
     ensure!(
-        loaded.out.contains("loaded through the token that is descriptor 3"),
+        loaded
+            .out
+            .contains("loaded through the token that is descriptor 3"),
         "{}",
         loaded.out
     );
     let loaded = said(&mut restricted(world, &options, &json))?.must(0)?;
     let loaded: Value = serde_json::from_str(&loaded.out)?;
-    ensure!(loaded["token"].is_null() && loaded["descriptor"] == 3, "{loaded}");
+    ensure!(
+        loaded["token"].is_null() && loaded["descriptor"] == 3,
+        "{loaded}"
+    );
     let less = "--cmds map_create:prog_load:btf_load --maps array:devmap --progs socket_filter --attachs any";
     said(&mut restricted(world, less, &load))?
         .must(1)?
@@ -200,11 +219,17 @@ fn refusals(world: &World) -> Result<()> {
         .must(125)?
         .explains(&["no token here to make a narrower one of"])?;
     if !World::has_narrowing()? {
-        return refused(world)?.must(125)?.explains(&[CANNOT, "BPF_F_TOKEN_RESTRICT"]);
+        return refused(world)?
+            .must(125)?
+            .explains(&[CANNOT, "BPF_F_TOKEN_RESTRICT"]);
     }
     inside(&["--progs", "xdp", "--", "true"])?
         .must(125)?
-        .tells(&["create restricted BPF token", "ENOENT", "nothing is delegated"])?;
+        .tells(&[
+            "create restricted BPF token",
+            "ENOENT",
+            "nothing is delegated",
+        ])?;
     // Its command may not make namespaces.
     let again = [world.bpftoken(), "restrict", "--cmds", "any", "--", "true"];
     said(&mut restricted(world, "--cmds map_create", &again))?
@@ -218,7 +243,11 @@ fn library(world: &World) -> Result<()> {
     let cookie = if World::has_narrowing()? { COOKIE } else { "" };
     let options = format!("--cmds any --maps hash:array:ringbuf {cookie}");
     let done = said(&mut world.contained(&options, &command))?.must(0)?;
-    let expected = if World::has_narrowing()? { "16\n" } else { "cannot\n" };
+    let expected = if World::has_narrowing()? {
+        "16\n"
+    } else {
+        "cannot\n"
+    };
     ensure!(done.out == expected, "{}", done.out);
     Ok(())
 }
@@ -254,14 +283,30 @@ fn narrower_tokens() -> Result<()> {
     };
     map(MapType::ARRAY)?;
     let error = map(MapType::HASH).err().context("a hash")?;
-    ensure!(error.to_string().contains("does not delegate map type hash"), "{error}");
-    let error = least.restrict(&keep("delegate_progs=any")?).err().context("a token of nothing")?;
+    ensure!(
+        error
+            .to_string()
+            .contains("does not delegate map type hash"),
+        "{error}"
+    );
+    let error = least
+        .restrict(&keep("delegate_progs=any")?)
+        .err()
+        .context("a token of nothing")?;
     ensure!(error.errno() == Some(Errno::ENOENT), "{error}");
-    ensure!(error.to_string().contains("nothing is delegated"), "{error}");
-    let error = least.restrict(&array.clone().cookie(7)).err().context("a cookie")?;
+    ensure!(
+        error.to_string().contains("nothing is delegated"),
+        "{error}"
+    );
+    let error = least
+        .restrict(&array.clone().cookie(7))
+        .err()
+        .context("a cookie")?;
     ensure!(matches!(error, Error::Invalid(_)), "{error}");
     let null = fs::File::open("/dev/null")?;
-    let error = Token::create_restricted(null, &array).err().context("no BPF FS")?;
+    let error = Token::create_restricted(null, &array)
+        .err()
+        .context("no BPF FS")?;
     ensure!(error.errno() == Some(Errno::EINVAL), "{error}");
     println!("{}", info.cookie);
     Ok(())
@@ -281,7 +326,9 @@ fn passed_descriptor(world: &World) -> Result<()> {
         .must(1)?
         .explains(&["BPF_TOKEN_FD is \"x\"", "not the number of a descriptor"])?;
     probe("1")?.must(1)?.explains(&["is not a BPF token"])?;
-    probe("999")?.must(1)?.explains(&["descriptor 999", "EBADF"])?;
+    probe("999")?
+        .must(1)?
+        .explains(&["descriptor 999", "EBADF"])?;
     // A path that is given comes first.
     let said = said(
         world

@@ -184,6 +184,7 @@ impl Said {
 pub fn role() -> Option<ExitCode> {
     match std::env::args().nth(1).as_deref() {
         Some(HOLD) => {}
+        Some(crate::inventory::LOADED) => return Some(ended(crate::inventory::loaded())),
         Some(crate::reasons::ROLE) => return Some(crate::reasons::role()),
         _ => return None,
     }
@@ -208,7 +209,13 @@ pub struct Holder {
 
 impl Holder {
     pub fn start(world: &World, options: &str) -> Result<Self> {
-        let mut command = world.contained(options, &[path(&world.own), HOLD]);
+        Self::start_as(world, HOLD, options)
+    }
+
+    /// This program with another first argument, of which it prints its number and goes on until its
+    /// standard input ends.
+    pub fn start_as(world: &World, role: &str, options: &str) -> Result<Self> {
+        let mut command = world.contained(options, &[path(&world.own), role]);
         let mut run = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -178,8 +178,8 @@ fn device_of(dir: BorrowedFd<'_>) -> rustix::io::Result<(u32, u32)> {
 
 /// What comes of making a token here; nothing if this is no root of a BPF FS.
 fn try_token(dir: BorrowedFd<'_>) -> Option<rustix::io::Result<OwnedFd>> {
-    let is_bpffs = rustix::fs::fstatfs(dir)
-        .is_ok_and(|found| u64::try_from(found.f_type) == Ok(BPF_FS_MAGIC));
+    let is_bpffs =
+        rustix::fs::fstatfs(dir).is_ok_and(|found| u64::try_from(found.f_type) == Ok(BPF_FS_MAGIC));
     if !is_bpffs || !is_mount_root(dir) {
         return None;
     }

@@ -63,7 +63,8 @@ pub(super) fn drop_sys_admin() -> rustix::io::Result<()> {
 
 /// Whether a BPF FS of this user namespace can be uncovered at a path; a process of its own tries.
 fn gives_tokens(path: &CStr) -> Result<bool> {
-    let pid = sys::fork(|| i32::from(bpffs::uncover(path, None).is_ok())).map_err(at(Step::Fork))?;
+    let pid =
+        sys::fork(|| i32::from(bpffs::uncover(path, None).is_ok())).map_err(at(Step::Fork))?;
     let status = handshake::retry(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()));
     let status = status.map_err(at(Step::Hide))?;
     Ok(status.and_then(|(_, status)| status.exit_status()) != Some(0))

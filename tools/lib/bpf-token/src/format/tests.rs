@@ -129,10 +129,7 @@ fn spellings_are_those_of_the_documentation() {
 fn a_cookie_is_written_or_refused() {
     let delegation: Delegation = "delegate_maps=array,delegate_cookie=0x10".parse().unwrap();
     let written = |format: Format| format.write(&delegation);
-    assert_eq!(
-        written(Format::Run).unwrap(),
-        "--maps array --cookie 16\n"
-    );
+    assert_eq!(written(Format::Run).unwrap(), "--maps array --cookie 16\n");
     assert_eq!(
         written(Format::Mount).unwrap(),
         "delegate_maps=array,delegate_cookie=16\n"

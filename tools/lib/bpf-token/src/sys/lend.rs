@@ -38,10 +38,7 @@ const fn ioctl(direction: u32, size: usize, number: u32) -> libc::c_ulong {
 }
 
 /// Runs `call` in a thread of its own; where it makes a token, it gets this one.
-pub(crate) fn lend<T: Send>(
-    token: BorrowedFd<'_>,
-    call: impl FnOnce() -> T + Send,
-) -> Result<T> {
+pub(crate) fn lend<T: Send>(token: BorrowedFd<'_>, call: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         let borrower = scope.spawn(move || {

@@ -49,7 +49,17 @@ pub(super) fn mounts_that_move(world: &World) -> Result<()> {
                       mount --move /mnt/a /sys/fs/bpf; mount --move /sys/fs/bpf /mnt/a; \
                       mount --move /mnt/c /sys/fs/bpf; sleep 0.0$1; done";
         let pause = (round % 3 * 4).to_string();
-        let args = ["-t", &pid.to_string(), "-U", "-m", "sh", "-c", script, "sh", &pause];
+        let args = [
+            "-t",
+            &pid.to_string(),
+            "-U",
+            "-m",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            &pause,
+        ];
         let mut mover = Command::new("nsenter");
         let mover = Killed(mover.args(args).stdin(Stdio::null()).spawn()?);
         let done = narrow(world, pid, &KEEP)?;
@@ -133,7 +143,10 @@ pub(super) fn stopped_process(world: &World) -> Result<()> {
         let begin = Instant::now();
         let target = Target::new(hostile.running.command(), "/mnt/0");
         let found = target.limit(Duration::from_secs(1)).instance();
-        ensure!(begin.elapsed() < Duration::from_secs(20), "it was waited for");
+        ensure!(
+            begin.elapsed() < Duration::from_secs(20),
+            "it was waited for"
+        );
         match found {
             Err(Error::TimedOut { .. }) => stopped += 1,
             // It was faster, and there is none.

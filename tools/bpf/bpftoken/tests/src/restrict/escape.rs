@@ -31,7 +31,12 @@ pub(super) fn no_way_back(world: &World) -> Result<()> {
         return Ok(());
     }
     let command = [path(&world.own), ESCAPE];
-    let said = said(&mut restricted(world, "--cmds map_create --maps array", &command))?.must(0)?;
+    let said = said(&mut restricted(
+        world,
+        "--cmds map_create --maps array",
+        &command,
+    ))?
+    .must(0)?;
     ensure!(said.out == "kept\n", "{}", said.out);
     Ok(())
 }
@@ -42,7 +47,10 @@ pub(super) fn escape() -> Result<()> {
     // What a mount hides.
     for _ in 0..100 {
         let mut changed = false;
-        for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
+        for line in fs::read_to_string("/proc/self/mounts")
+            .unwrap_or_default()
+            .lines()
+        {
             let point = line.split(' ').nth(1).unwrap_or_default();
             let flags = UnmountFlags::DETACH;
             if point != "/" && rustix::mount::unmount(point, flags).is_ok() {
@@ -130,7 +138,13 @@ pub(super) fn hidden(world: &World) -> Result<()> {
         let kept = said.code == Some(0) && said.out == "kept\n";
         // One below a directory that is hidden can't be unmounted: it is refused, not passed over.
         let refused = said.code == Some(125) && said.err.contains("out of reach");
-        ensure!(kept || refused, "{hide}: {:?} {} {}", said.code, said.out, said.err);
+        ensure!(
+            kept || refused,
+            "{hide}: {:?} {} {}",
+            said.code,
+            said.out,
+            said.err
+        );
         ensure!(kept || hide.ends_with("/sys/fs"), "{hide}: {}", said.err);
     }
     Ok(())
