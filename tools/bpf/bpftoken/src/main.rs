@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod convert;
 mod event;
+mod exec;
 mod explain;
 mod foreground;
 mod generate;
@@ -37,15 +38,17 @@ fn main() -> ExitCode {
     // What libbpf has to say comes with the error that it is about, not before.
     libbpf_rs::set_print(None);
     let own_failure = match cli.command {
-        Command::Run { .. } => run::FAILED,
+        Command::Run { .. } | Command::Exec(_) => run::FAILED,
         _ => FAILED,
     };
     let result = match cli.command {
         Command::Run {
             grants,
             container,
+            exec,
             command,
-        } => run::run(&grants, container, command),
+        } => run::run(&grants, container, exec, command),
+        Command::Exec(exec) => exec::exec(exec),
         Command::Mount {
             at,
             replace,

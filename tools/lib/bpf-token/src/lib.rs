@@ -47,6 +47,7 @@ mod delegation;
 mod diagnose;
 mod errno;
 mod error;
+mod exec;
 #[cfg(feature = "serde")]
 mod format;
 mod fs_context;
@@ -70,6 +71,7 @@ mod reason;
 pub mod report;
 mod running;
 mod step;
+mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
 mod target;
@@ -94,6 +96,7 @@ pub use errno::Errno;
 pub use error::Action;
 pub use error::Error;
 pub use error::Result;
+pub use exec::Exec;
 #[cfg(feature = "serde")]
 pub use format::from_annotations;
 #[cfg(feature = "serde")]
@@ -129,6 +132,7 @@ pub use process::Process;
 pub use reason::Reason;
 pub use running::Running;
 pub use step::Step;
+pub use supervisor::Observed;
 pub use target::Target;
 pub use token::inherited_fd;
 pub use token::Discovery;

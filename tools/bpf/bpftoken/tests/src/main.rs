@@ -7,6 +7,7 @@
 
 mod check;
 mod convert;
+mod exec;
 mod handshake;
 mod hostile;
 mod launch;
@@ -41,7 +42,11 @@ fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'stati
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = world::role().or_else(hostile::role).or_else(launch::role) {
+    if let Some(code) = world::role()
+        .or_else(hostile::role)
+        .or_else(launch::role)
+        .or_else(exec::role)
+    {
         return code;
     }
     if let Err(failed) =
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
         .collect();
     trials.extend(check::trials());
     trials.extend(oci::trials());
+    trials.extend(exec::trials());
     trials.extend(profile::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

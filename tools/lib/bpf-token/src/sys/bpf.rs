@@ -29,7 +29,7 @@ use crate::kind::Enumerator;
 use crate::names::Cmd;
 
 /// `BPF_COMMON_ATTRS`: a `struct bpf_common_attr` follows the attributes.
-const BPF_COMMON_ATTRS: u32 = 1 << 16;
+pub(crate) const BPF_COMMON_ATTRS: u32 = 1 << 16;
 
 /// # Safety
 ///
