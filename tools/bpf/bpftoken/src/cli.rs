@@ -25,7 +25,7 @@ Exit status:
   1    an error, told in one line on standard error
   2    the command line is wrong
   3    check --token: the token lacks something
-  run, exec
+  run, exec, watch
        that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself,
        126 if the command can't be executed, 127 if there is none";
 
@@ -82,6 +82,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Runs a command with everything delegated, and prints what it used of it, as options to paste.
+    ///
+    /// The command runs in a container, as bpftoken run --exec has it. What counts are the calls of
+    /// bpf(2) that succeeded. Run what the command is there for: what it did not do is missing.
+    Watch(WatchArgs),
     /// Prints the smallest delegation that a BPF object needs to load, as options to paste.
     Check(CheckArgs),
     /// Writes a delegation in the words of another manager.
@@ -178,6 +183,24 @@ pub struct OciHookArgs {
 /// Reads the name of a format.
 pub fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
+
+#[derive(Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub container: ContainerArgs,
+    /// Prints nothing but the delegation, in the words of this manager.
+    #[arg(long, value_name = "FORMAT", value_parser = formats(), conflicts_with = "json")]
+    pub format: Option<Format>,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Writes to this file, and not to standard output, which is also the command's.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Args)]

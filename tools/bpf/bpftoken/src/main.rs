@@ -22,6 +22,7 @@ mod run;
 mod show;
 mod trace;
 mod trial;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     // What libbpf has to say comes with the error that it is about, not before.
     libbpf_rs::set_print(None);
     let own_failure = match cli.command {
-        Command::Run { .. } | Command::Exec(_) => run::FAILED,
+        Command::Run { .. } | Command::Exec(_) | Command::Watch(_) => run::FAILED,
         _ => FAILED,
     };
     let result = match cli.command {
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         } => run::mount(&at, replace, &grants),
         Command::Umount { at } => run::umount(&at),
         Command::Show { pid, json } => show::show(pid, json),
+        Command::Watch(watch) => watch::watch(watch),
         Command::Check(check) => check::check(&check),
         Command::Convert(convert) => convert::convert(&convert),
         Command::OciHook(hook) => oci::hook(&hook),

@@ -51,6 +51,10 @@ pub fn examples(command: &str) -> &'static [Example] {
             "What has to be delegated so that an object loads.",
             "bpftoken check --obj xdp.bpf.o",
         )],
+        "watch" => &[Example(
+            "What has to be delegated so that a program does its work.",
+            "bpftoken watch --user nobody -- bpftoken load --token '' xdp.bpf.o",
+        )],
         "convert" => &[
             Example(
                 "What a unit of systemd delegates, for an instance of Incus.",
@@ -109,7 +113,7 @@ pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
 
 /// The exit statuses of a command.
 pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
-    if matches!(command, "run" | "exec") {
+    if matches!(command, "run" | "exec" | "watch") {
         return vec![
             (
                 "125",
@@ -139,9 +143,24 @@ pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
 pub fn notes(command: &str) -> Vec<(&'static str, &'static str)> {
     match command {
         "exec" => EXEC.to_vec(),
+        "watch" => WATCH.to_vec(),
         _ => Vec::new(),
     }
 }
+
+const WATCH: [(&str, &str); 2] = [
+    (
+        "How it works",
+        "The supervisor of bpftoken-exec(1) tells of each call before it is made; whether it succeeded is \
+         in the kernel's trace event raw_syscalls:sys_exit, in a tracing instance of its own. That takes \
+         root of the host, in its process namespace.",
+    ),
+    (
+        "What it prints",
+        "All that succeeded, also what a program only tried out to learn what the kernel can do, and could \
+         do without. For a BPF object, bpftoken-check(1) finds out the least.",
+    ),
+];
 
 const EXEC: [(&str, &str); 9] = [
     (

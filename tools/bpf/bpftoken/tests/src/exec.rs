@@ -14,7 +14,7 @@ use anyhow::Result;
 use libtest_mimic::Trial;
 
 pub use self::caller::role;
-use self::caller::CALLER;
+pub use self::caller::CALLER;
 use crate::world::path;
 use crate::world::said;
 use crate::world::Said;

@@ -21,6 +21,7 @@ mod reasons;
 mod run;
 mod terminal;
 mod user;
+mod watch;
 mod world;
 
 use std::process::ExitCode;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 12] = [
+    let tables: [&[(&str, Test)]; 13] = [
         managers::TESTS,
         convert::TESTS,
         library::TESTS,
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         launch::TESTS,
         pages::TESTS,
         terminal::TESTS,
+        watch::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()

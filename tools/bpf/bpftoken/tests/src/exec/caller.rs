@@ -52,6 +52,8 @@ fn call(what: &str) -> Result<()> {
             ensure!(outcome.is_ok(), "{outcome:?}");
             Ok(())
         }
+        "all-short" => all_succeed(SHORT),
+        "in-vain" => in_vain(),
         "short" => short(),
         "read-only" => read_only(),
         "threads" => threads(),
@@ -84,6 +86,34 @@ fn tokens() -> Result<usize> {
         count += usize::from(link.is_ok_and(|link| link.to_string_lossy().contains("bpf-token")));
     }
     Ok(count)
+}
+
+/// One map of all this can be made.
+fn in_vain() -> Result<()> {
+    for (name, outcome) in [
+        (
+            "a map without keys",
+            raw::map(80, 1).u32(4, 0).call(MAP_CREATE),
+        ),
+        (
+            "a type of map that there is none of",
+            raw::map(80, 60).call(MAP_CREATE),
+        ),
+        (
+            "a program without end",
+            raw::program(148, 1, &[]).u32(4, 1).call(PROG_LOAD),
+        ),
+        ("half BTF", raw::btf(40).u32(16, 20).call(BTF_LOAD)),
+        (
+            "no such BTF",
+            Attr::new(16).u32(0, u32::MAX).call(raw::BTF_GET_FD_BY_ID),
+        ),
+    ] {
+        ensure!(outcome.is_err(), "{name}: {outcome:?}");
+    }
+    let outcome = raw::map(80, 2).call(MAP_CREATE);
+    ensure!(outcome.is_ok(), "{outcome:?}");
+    Ok(())
 }
 
 fn short() -> Result<()> {
