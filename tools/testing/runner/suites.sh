@@ -42,7 +42,7 @@ take_selftests() {
 
 # build_suites PACKAGE...: the suites of make test, and these packages.
 build_suites() {
-	build_programs bpftoken bpftoken-tests guest results "$@"
+	build_programs bpftoken bpftoken-tests clients guest results "$@"
 	step "building upstream's test_progs" "$LOGS/selftests.log" take_selftests
 	# shellcheck disable=SC2016 # expanded in the guest
 	kunit_suites='for suite in /sys/kernel/debug/kunit/bpf_token_*; do echo 1 >$suite/run; cat $suite/results; done'

@@ -18,7 +18,7 @@ esac
 if [ -n "${TEST:-}" ]; then
 	: "${KERNEL:=rust}"
 	new_run test "$KERNEL"
-	build_programs bpftoken bpftoken-tests guest results
+	build_programs bpftoken bpftoken-tests clients guest results
 	step "running the tests with $TEST in their names" "$LOGS/guests.log" \
 		guest "$KERNEL" "$RESULTS/tests.log" "$bin/guest $(printf %q "$TEST"); $bin/bpftoken-tests $(printf %q "$TEST")"
 	grep -E '^test .* \.\.\. ' "$RESULTS/tests.log" || die "no test has $TEST in its name; the output is in $RESULTS/tests.log"
@@ -28,7 +28,7 @@ fi
 
 # The tests build while the kernels wait for one thing after the other.
 mkdir -p "$LOGS"
-"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p guest -p results \
+"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results \
 	>"$LOGS/tests-early.log" 2>&1 &
 new_run test rust c
 # shellcheck disable=SC2119 # no packages besides

@@ -57,10 +57,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
         }
     };
     report.object = name;
-    let delegation = Delegation::from(report.needs);
-    report.run_options = Format::Run.write(&delegation)?.trim().to_owned();
-    let unit = Format::Systemd.write(&delegation)?;
-    report.unit_lines = unit.lines().map(str::to_owned).collect();
+    add_options(&mut report)?;
     for (program, prog_type, attach_type) in programs {
         if let Some(needs) = attach::needs(prog_type, attach_type) {
             let mut attach = report::Attach::default();
@@ -72,13 +69,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     if let Some(dir) = &args.token {
         compare(&mut report, &bytes, dir, args.no_trial)?;
     }
-    if let Some(format) = args.format {
-        output::print(&format.write(&delegation)?)?;
-    } else if args.json {
-        output::print_json(&report)?;
-    } else {
-        output::print(&text(&report))?;
-    }
+    output::print(&written(&report, args.format, args.json)?)?;
     let lacks = match (report.loads, &report.missing) {
         (Some(loads), _) => !loads,
         (None, Some(missing)) => !missing.is_empty(),
@@ -88,6 +79,24 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
         ExitCode::from(LACKS)
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// Adds the options for what is needed.
+pub fn add_options(report: &mut Check) -> Result<()> {
+    let delegation = Delegation::from(report.needs);
+    report.run_options = Format::Run.write(&delegation)?.trim().to_owned();
+    let unit = Format::Systemd.write(&delegation)?;
+    report.unit_lines = unit.lines().map(str::to_owned).collect();
+    Ok(())
+}
+
+/// The report as it is asked for.
+pub fn written(report: &Check, format: Option<Format>, json: bool) -> Result<String> {
+    Ok(match format {
+        Some(format) => format.write(&Delegation::from(report.needs))?,
+        None if json => format!("{}\n", serde_json::to_string_pretty(report)?),
+        None => text(report),
     })
 }
 

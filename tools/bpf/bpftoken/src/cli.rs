@@ -26,7 +26,7 @@ Exit status:
   1    an error, told in one line on standard error
   2    the command line is wrong
   3    check --token: the token lacks something
-  run, restrict
+  run, exec, watch, restrict
        that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself,
        126 if the command can't be executed, 127 if there is none";
 
@@ -46,10 +46,19 @@ pub enum Command {
         grants: Grants,
         #[command(flatten)]
         container: ContainerArgs,
+        /// Has the command use a token even if it knows nothing of tokens, as bpftoken-exec(1) does.
+        #[arg(long)]
+        exec: bool,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
+    /// Executes a command whose calls of bpf(2), and those of all that come from it, use a token.
+    ///
+    /// It is for programs that know nothing of tokens, and runs in the container. A supervisor of its
+    /// own, without more privilege, puts the token into calls that come without one; the command itself
+    /// takes the place of bpftoken.
+    Exec(ExecArgs),
     /// Gives a running container a BPF FS with this delegation.
     Mount {
         #[command(flatten)]
@@ -115,6 +124,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Runs a command with everything delegated, and prints what it used of it, as options to paste.
+    ///
+    /// The command runs in a container, as bpftoken run --exec has it. What counts are the calls of
+    /// bpf(2) that succeeded. Run what the command is there for: what it did not do is missing.
+    Watch(WatchArgs),
     /// Prints the smallest delegation that a BPF object needs to load, as options to paste.
     Check(CheckArgs),
     /// Writes a delegation in the words of another manager.
@@ -215,6 +229,40 @@ pub struct OciHookArgs {
 /// Reads the name of a format.
 pub fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
+
+#[derive(Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub container: ContainerArgs,
+    /// Prints nothing but the delegation, in the words of this manager.
+    #[arg(long, value_name = "FORMAT", value_parser = formats(), conflicts_with = "json")]
+    pub format: Option<Format>,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Writes to this file, and not to standard output, which is also the command's.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub struct ExecArgs {
+    /// Takes the token from the BPF FS on this directory.
+    #[arg(long, value_name = "DIR")]
+    pub token: Option<PathBuf>,
+    /// Says nothing about calls that will be refused, or get no token.
+    #[arg(long)]
+    pub quiet: bool,
+    /// Tells each call to the socket of this number.
+    #[arg(long, hide = true)]
+    pub observer: Option<i32>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Args)]

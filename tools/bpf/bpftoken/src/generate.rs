@@ -70,6 +70,9 @@ fn write_page(dir: &Path, command: &Command, name: &str, names: &[String]) -> Re
         roff.text([roman(*line)]);
         roff.control("RE", []).control("fi", []);
     }
+    if !manual::notes(name).is_empty() {
+        section(&mut roff, "NOTES", &manual::notes(name));
+    }
     section(&mut roff, "ENVIRONMENT", &manual::environment(name));
     section(&mut roff, "EXIT STATUS", &manual::exit_status(name));
     roff.control("SH", ["SEE ALSO"]);

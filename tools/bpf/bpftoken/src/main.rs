@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod convert;
 mod event;
+mod exec;
 mod explain;
 mod foreground;
 mod generate;
@@ -23,6 +24,7 @@ mod run;
 mod show;
 mod trace;
 mod trial;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -39,15 +41,19 @@ fn main() -> ExitCode {
     // What libbpf has to say comes with the error that it is about, not before.
     libbpf_rs::set_print(None);
     let own_failure = match cli.command {
-        Command::Run { .. } | Command::Restrict { .. } => run::FAILED,
+        Command::Run { .. } | Command::Exec(_) | Command::Watch(_) | Command::Restrict { .. } => {
+            run::FAILED
+        }
         _ => FAILED,
     };
     let result = match cli.command {
         Command::Run {
             grants,
             container,
+            exec,
             command,
-        } => run::run(&grants, container, command),
+        } => run::run(&grants, container, exec, command),
+        Command::Exec(exec) => exec::exec(exec),
         Command::Mount {
             at,
             replace,
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
             command,
         } => restrict::restrict(&keep, token.as_deref(), net, command),
         Command::Show { pid, json } => show::show(pid, json),
+        Command::Watch(watch) => watch::watch(watch),
         Command::Check(check) => check::check(&check),
         Command::Convert(convert) => convert::convert(&convert),
         Command::OciHook(hook) => oci::hook(&hook),

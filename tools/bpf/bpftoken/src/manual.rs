@@ -17,12 +17,21 @@ pub fn examples(command: &str) -> &'static [Example] {
                 "bpftoken run --user nobody --like xdp -- bpftoken probe",
             ),
             Example(
+                "One for a program that knows nothing of tokens.",
+                "bpftoken run --user nobody --exec --for xdp.bpf.o -- bpftoken load --token '' xdp.bpf.o",
+            ),
+            Example(
             "A container of the user nobody, in which socket filters and XDP programs may be loaded. \
              Socket filters have no choice of attach types: theirs is 0, cgroup_inet_ingress.",
             "bpftoken run --user nobody --cmds map_create:prog_load --maps array --progs \
              socket_filter:xdp --attachs cgroup_inet_ingress:xdp -- bpftoken probe",
             ),
         ],
+        "exec" => &[Example(
+            "An object is loaded by a program that takes no token by itself.",
+            "bpftoken run --user nobody --for xdp.bpf.o -- bpftoken exec -- bpftoken load --token '' \
+             xdp.bpf.o",
+        )],
         "mount" => &[Example(
             "A BPF FS for the container that the process PID runs in.",
             "bpftoken mount --pid \"$PID\" --target /mnt --cmds prog_load --progs xdp --attachs xdp",
@@ -65,6 +74,10 @@ pub fn examples(command: &str) -> &'static [Example] {
         "check" => &[Example(
             "What has to be delegated so that an object loads.",
             "bpftoken check --obj xdp.bpf.o",
+        )],
+        "watch" => &[Example(
+            "What has to be delegated so that a program does its work.",
+            "bpftoken watch --user nobody -- bpftoken load --token '' xdp.bpf.o",
         )],
         "convert" => &[
             Example(
@@ -128,6 +141,8 @@ pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
              number in the attributes of bpf(2). libbpf takes no token by descriptor: load the object \
              with \"bpftoken load --pin\", or with the library.",
         ));
+    }
+    if matches!(command, "exec" | "load" | "probe" | "restrict") {
         variables.push((
             "LIBBPF_BPF_TOKEN_PATH",
             "The BPF FS to take the token from when --token is not given; empty for no token. Without \
@@ -139,7 +154,7 @@ pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
 
 /// The exit statuses of a command.
 pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
-    if matches!(command, "run" | "restrict") {
+    if matches!(command, "run" | "exec" | "watch" | "restrict") {
         return vec![
             (
                 "125",
@@ -164,6 +179,89 @@ pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
     }
     statuses
 }
+
+/// What is to be known of a command besides.
+pub fn notes(command: &str) -> Vec<(&'static str, &'static str)> {
+    match command {
+        "exec" => EXEC.to_vec(),
+        "watch" => WATCH.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+const WATCH: [(&str, &str); 2] = [
+    (
+        "How it works",
+        "The supervisor of bpftoken-exec(1) tells of each call before it is made; whether it succeeded is \
+         in the kernel's trace event raw_syscalls:sys_exit, in a tracing instance of its own. That takes \
+         root of the host, in its process namespace.",
+    ),
+    (
+        "What it prints",
+        "All that succeeded, also what a program only tried out to learn what the kernel can do, and could \
+         do without. For a BPF object, bpftoken-check(1) finds out the least.",
+    ),
+];
+
+const EXEC: [(&str, &str); 9] = [
+    (
+        "How it works",
+        "A seccomp filter hands calls of bpf(2) with the commands BPF_MAP_CREATE, BPF_PROG_LOAD, \
+         BPF_BTF_LOAD and BPF_BTF_GET_FD_BY_ID to the supervisor. That gives the caller a close-on-exec \
+         descriptor of the token, once a process, writes it and BPF_F_TOKEN_FD into the caller's \
+         attributes, and lets the caller go on: the call, its log and its accounting are the caller's. \
+         All other calls are not touched.",
+    ),
+    (
+        "No bound",
+        "A caller can change its attributes after the supervisor has looked at them, or do without the \
+         token. It gains nothing by that: what the token gives, it gives to all in the container that \
+         have the capabilities. What bounds a container is its delegation.",
+    ),
+    (
+        "Older programs",
+        "Attributes that end before the field for a token, and those in memory that can't be written, \
+         are copied, and the supervisor makes the call in the caller's stead, with descriptors and log \
+         translated. What comes of it is then accounted to the supervisor's memory control group, and \
+         made with its security context. Programs and maps for a network device, with CO-RE \
+         relocations by the kernel, a signature or a list of bound descriptors, and maps with \
+         a log in the common attributes are not copied: their calls go on without the token.",
+    ),
+    (
+        "Messages",
+        "What the kernel will refuse for lack of a delegation or capability is told on the caller's \
+         standard error, each reason once, if that is the one that bpftoken was started with. Loaders \
+         also try out what the kernel can do, so not every such line matters. --quiet does without.",
+    ),
+    (
+        "Left alone",
+        "Calls with BPF_F_TOKEN_FD, those of other architectures (i386, x32), processes whose memory the \
+         supervisor may not look into, such as those that have changed their ids or are not dumpable, if \
+         it lacks CAP_SYS_PTRACE in the user namespace, and calls of a process whose descriptors are all in \
+         use.",
+    ),
+    (
+        "Set-user-ID programs",
+        "Without CAP_SYS_ADMIN in the user namespace, the kernel takes the filter only with no_new_privs, \
+         which bpftoken sets then: such programs get no privileges.",
+    ),
+    (
+        "Attaching",
+        "perf_event_open(2), which kprobes, uprobes and tracepoints are attached with, knows no tokens; \
+         nor do the other ways to attach. They need what they need without a token.",
+    ),
+    (
+        "One supervisor",
+        "The kernel allows for one in a process: under a container manager that supervises system calls \
+         itself, and under another bpftoken exec, it fails (EBUSY). A filter of the manager that refuses \
+         bpf(2) comes first.",
+    ),
+    (
+        "When the supervisor ends",
+        "It ends with the last process that it supervises. If it is killed before, the calls that it would \
+         look at fail with ENOSYS, and no caller waits.",
+    ),
+];
 
 /// Further pages to read.
 pub const SEE_ALSO: [&str; 6] = [

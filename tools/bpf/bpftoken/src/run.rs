@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::Container;
+use bpf_token::Delegation;
 use bpf_token::Errno;
 use bpf_token::Error;
 use bpf_token::Process;
@@ -17,6 +18,7 @@ use bpf_token::Target;
 use crate::cli::ContainerArgs;
 use crate::cli::Grants;
 use crate::cli::TargetArgs;
+use crate::exec;
 use crate::explain::explain;
 use crate::foreground;
 use crate::foreground::Signals;
@@ -27,12 +29,29 @@ pub const FAILED: u8 = 125;
 const CANNOT_EXECUTE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Result<ExitCode> {
+pub fn run(
+    grants: &Grants,
+    args: ContainerArgs,
+    exec: bool,
+    command: Vec<OsString>,
+) -> Result<ExitCode> {
     let delegation = grants.delegation()?;
-    let mut command = command.into_iter();
-    let program = command.next().context("no command")?;
-    let mut container = Container::new(program)
-        .args(command)
+    let container = if exec {
+        exec::container(&args.target, &[], command)?
+    } else {
+        let mut command = command.into_iter();
+        Container::new(command.next().context("no command")?).args(command)
+    };
+    foreground(container, args, delegation)
+}
+
+/// Runs a command in a container; the exit status is the command's.
+pub fn foreground(
+    container: Container,
+    args: ContainerArgs,
+    delegation: Delegation,
+) -> Result<ExitCode> {
+    let mut container = container
         .network(args.net)
         .pid(args.pid)
         .cgroup(args.cgroup)
@@ -47,15 +66,7 @@ pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Resu
 pub fn wait(container: Container) -> Result<ExitCode> {
     let signals = Signals::keep()?;
     let running = match container.spawn() {
-        Err(error @ Error::Exec { errno, .. }) => {
-            anstream::eprintln!("bpftoken: {error}");
-            let found = errno != Errno::ENOENT;
-            return Ok(ExitCode::from(if found {
-                CANNOT_EXECUTE
-            } else {
-                NOT_FOUND
-            }));
-        }
+        Err(error @ Error::Exec { errno, .. }) => return Ok(not_executed(&error, errno)),
         running => running.map_err(explain)?,
     };
     let status = foreground::wait(running, signals)?;
@@ -65,6 +76,16 @@ pub fn wait(container: Container) -> Result<ExitCode> {
         (None, None) => i32::from(FAILED),
     };
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(FAILED)))
+}
+
+/// Tells why a command was not executed; returns the exit status for that.
+pub fn not_executed(error: &Error, errno: Errno) -> ExitCode {
+    anstream::eprintln!("bpftoken: {error}");
+    ExitCode::from(if errno == Errno::ENOENT {
+        NOT_FOUND
+    } else {
+        CANNOT_EXECUTE
+    })
 }
 
 pub fn mount(at: &TargetArgs, replace: bool, grants: &Grants) -> Result<ExitCode> {

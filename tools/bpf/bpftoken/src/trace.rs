@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,7 +27,19 @@ use crate::output;
 
 pub fn trace(uses: bool, json: bool) -> Result<ExitCode> {
     let tracefs = Tracefs::open()?;
-    let instance = Instance::new(&tracefs, uses)?;
+    let events = tracefs.path().join("events/bpf_token");
+    if !events.exists() {
+        bail!("this kernel has no bpf_token trace events: they come with CONFIG_BPF_TOKEN_RUST=y");
+    }
+    let has_uses = events.join(USE).exists();
+    if uses && !has_uses {
+        bail!("this kernel has no trace event {USE}: it tells of tokens made, refused and freed");
+    }
+    let instance = Instance::new(&tracefs)?;
+    instance.write("events/bpf_token/enable", "1")?;
+    if has_uses && !uses {
+        instance.write(&format!("events/bpf_token/{USE}/enable"), "0")?;
+    }
     let mut pipe = File::open(instance.0.join("trace_pipe")).context("open trace_pipe")?;
     let (stop, stopped) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
@@ -74,10 +85,10 @@ fn show(line: &str, json: bool) -> Result<()> {
 }
 
 /// tracefs, mounted nowhere: nobody else sees it, and it is gone with the descriptor.
-struct Tracefs(OwnedFd);
+pub struct Tracefs(OwnedFd);
 
 impl Tracefs {
-    fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let mount = || -> rustix::io::Result<OwnedFd> {
             let context = rustix::mount::fsopen(c"tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
             rustix::mount::fsconfig_create(&context)?;
@@ -97,34 +108,23 @@ impl Tracefs {
 /// The event of each use of a token, of which there may be many.
 const USE: &str = "bpf_token_use";
 
-/// A tracing instance of our own, in which only the events of tokens are on.
-struct Instance(PathBuf);
+/// A tracing instance of our own, in which no event is on at first.
+pub struct Instance(pub PathBuf);
 
 impl Instance {
-    fn new(tracefs: &Tracefs, uses: bool) -> Result<Self> {
-        let root = tracefs.path();
-        if !root.join("events/bpf_token").exists() {
-            bail!(
-                "this kernel has no bpf_token trace events: they come with CONFIG_BPF_TOKEN_RUST=y"
-            );
-        }
-        if uses && !root.join("events/bpf_token").join(USE).exists() {
-            bail!(
-                "this kernel has no trace event {USE}: it tells of tokens made, refused and freed"
-            );
-        }
-        let dir = root
+    pub fn new(tracefs: &Tracefs) -> Result<Self> {
+        let dir = tracefs
+            .path()
             .join("instances")
             .join(format!("bpftoken-{}", std::process::id()));
         fs::create_dir(&dir).context("make a tracing instance")?;
-        let instance = Self(dir);
-        let events = instance.0.join("events/bpf_token");
-        write(&events.join("enable"), "1")?;
-        let uses_of_tokens = events.join(USE).join("enable");
-        if !uses && uses_of_tokens.exists() {
-            write(&uses_of_tokens, "0")?;
-        }
-        Ok(instance)
+        Ok(Self(dir))
+    }
+
+    /// Writes one of its files.
+    pub fn write(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.0.join(file);
+        fs::write(&path, text).with_context(|| path.display().to_string())
     }
 }
 
@@ -134,8 +134,4 @@ impl Drop for Instance {
         // failure.
         let _ = fs::remove_dir(&self.0);
     }
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| path.display().to_string())
 }

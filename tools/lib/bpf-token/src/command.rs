@@ -36,7 +36,7 @@ pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
 const LOG_SIZE: usize = 64 * 1024;
 /// The greatest log that is read for the reason of a failure, in bytes; what is left out of a longer
 /// one is its beginning.
-const GREATEST_LOG_SIZE: usize = 16 * 1024 * 1024;
+pub(crate) const GREATEST_LOG_SIZE: usize = 16 * 1024 * 1024;
 
 /// A name of a map or program, at most 15 bytes (`BPF_OBJ_NAME_LEN` is 16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::info::TokenInfo;
 use crate::kernel::Kernel;
 use crate::kind::Enumerator;
 use crate::kind::Kind;
+use crate::mask;
 use crate::names::AttachType;
 use crate::names::Cmd;
 use crate::names::MapType;
@@ -36,6 +37,16 @@ pub(crate) enum Request {
 const BPF_MAXINSNS: usize = 4096;
 
 impl Request {
+    /// What a token must grant for it.
+    pub(crate) fn needs_granted(self) -> TokenInfo {
+        let mut types = self.types();
+        types.push((Cmd::KIND, self.cmd().value()));
+        TokenInfo::from_bits(Kind::ALL.map(|kind| {
+            let of_kind = types.iter().filter(|(it, _)| *it == kind);
+            of_kind.fold(0, |bits, &(_, value)| bits | mask::bit(value))
+        }))
+    }
+
     fn cmd(self) -> Cmd {
         match self {
             Self::Map(_) => Cmd::MAP_CREATE,
@@ -239,6 +250,20 @@ pub(crate) fn refusal(request: Request, token: Option<&Token>) -> Option<Reason>
         None => None,
     };
     explain(request, info.as_ref(), Caller::own(), Kernel::running()).map(Reason::found)
+}
+
+/// Why the kernel will refuse the request, made with this token; none if nothing speaks against it.
+pub(crate) fn foreseen(request: Request, token: &Token) -> Option<Reason> {
+    let info = token.info().ok()?;
+    let caller = Caller::own();
+    let mut asked = request.types();
+    asked.push((Cmd::KIND, request.cmd().value()));
+    let granted = !asked.iter().any(|&(kind, value)| lacks(&info, kind, value));
+    let needs = request.needs(caller.unprivileged_disabled);
+    if granted && needs.iter().all(|(cap, _)| caller.has(*cap)) {
+        return None;
+    }
+    explain(request, Some(&info), caller, Kernel::running()).map(Reason::found)
 }
 
 fn explain(

@@ -47,6 +47,7 @@ mod delegation;
 mod diagnose;
 mod errno;
 mod error;
+mod exec;
 #[cfg(feature = "serde")]
 mod format;
 mod fs_context;
@@ -72,6 +73,7 @@ mod reason;
 pub mod report;
 mod running;
 mod step;
+mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
 mod target;
@@ -97,6 +99,7 @@ pub use error::Action;
 pub use error::Error;
 pub use error::Feature;
 pub use error::Result;
+pub use exec::Exec;
 #[cfg(feature = "serde")]
 pub use format::from_annotations;
 #[cfg(feature = "serde")]
@@ -136,6 +139,7 @@ pub use process::Process;
 pub use reason::Reason;
 pub use running::Running;
 pub use step::Step;
+pub use supervisor::Observed;
 pub use target::Target;
 pub use token::inherited_fd;
 pub use token::Discovery;

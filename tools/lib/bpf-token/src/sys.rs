@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The system calls that rustix does not have: bpf(2), clone(2), execveat(2), statmount(2); and a few calls of
-//! libbpf. All of the crate's unsafe code.
+//! The system calls that rustix does not have: bpf(2), clone(2), execveat(2), seccomp(2), statmount(2); and a few
+//! calls of libbpf. All of the crate's unsafe code.
 
 mod attr;
 mod bpf;
@@ -11,11 +11,13 @@ mod lend;
 mod libbpf;
 mod mount;
 mod process;
+mod seccomp;
 mod terminal;
 
 use rustix::io::Errno;
 use rustix::io::Result;
 
+pub(crate) use attr::token_offsets;
 pub(crate) use bpf::*;
 pub(crate) use exec::*;
 #[cfg(feature = "libbpf")]
@@ -24,6 +26,7 @@ pub(crate) use lend::*;
 pub(crate) use libbpf::*;
 pub(crate) use mount::*;
 pub(crate) use process::*;
+pub(crate) use seccomp::*;
 pub(crate) use terminal::*;
 
 /// What a system call returned: a number that is not negative, or an errno.

@@ -7,6 +7,7 @@
 
 mod check;
 mod convert;
+mod exec;
 mod handshake;
 mod hostile;
 mod inventory;
@@ -23,6 +24,7 @@ mod restrict;
 mod run;
 mod terminal;
 mod user;
+mod watch;
 mod world;
 
 use std::process::ExitCode;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         .or_else(hostile::role)
         .or_else(launch::role)
         .or_else(restrict::role)
+        .or_else(exec::role)
     {
         return code;
     }
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 15] = [
+    let tables: [&[(&str, Test)]; 16] = [
         managers::TESTS,
         convert::TESTS,
         library::TESTS,
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         launch::TESTS,
         pages::TESTS,
         terminal::TESTS,
+        watch::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         .collect();
     trials.extend(check::trials());
     trials.extend(oci::trials());
+    trials.extend(exec::trials());
     trials.extend(profile::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

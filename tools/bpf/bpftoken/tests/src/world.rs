@@ -74,6 +74,7 @@ impl World {
             fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
             Ok(to)
         };
+        place("aya-client")?;
         Ok(Self {
             bpftoken: place("bpftoken")?,
             example: place("bpf-token-example")?,

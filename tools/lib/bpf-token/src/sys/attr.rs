@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The arguments of bpf(2), `include/uapi/linux/bpf.h`.
 
+use crate::names::Cmd;
+
 /// A prefix of `union bpf_attr` as one command uses it: `repr(C)`, without padding.
 ///
 /// # Safety
@@ -141,6 +143,30 @@ const _: () = {
     assert!(size_of::<ProgLoad>() == 168);
     assert!(size_of::<BtfLoad>() == 40);
 };
+
+/// Where a command that takes a token has its flags and the token's descriptor.
+pub(crate) const fn token_offsets(cmd: Cmd) -> Option<(usize, usize)> {
+    use std::mem::offset_of;
+    match cmd {
+        Cmd::MAP_CREATE => Some((
+            offset_of!(MapCreate, map_flags),
+            offset_of!(MapCreate, map_token_fd),
+        )),
+        Cmd::PROG_LOAD => Some((
+            offset_of!(ProgLoad, prog_flags),
+            offset_of!(ProgLoad, prog_token_fd),
+        )),
+        Cmd::BTF_LOAD => Some((
+            offset_of!(BtfLoad, btf_flags),
+            offset_of!(BtfLoad, btf_token_fd),
+        )),
+        Cmd::BTF_GET_FD_BY_ID => Some((
+            offset_of!(GetFdById, open_flags),
+            offset_of!(GetFdById, token_fd),
+        )),
+        _ => None,
+    }
+}
 
 #[repr(C)]
 pub(super) struct Words(pub(super) [i32; 16]);

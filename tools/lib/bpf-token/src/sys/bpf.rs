@@ -34,7 +34,7 @@ use crate::names::Cmd;
 const BPF_F_TOKEN_RESTRICT: u32 = 1 << 0;
 
 /// `BPF_COMMON_ATTRS`: a `struct bpf_common_attr` follows the attributes.
-const BPF_COMMON_ATTRS: u32 = 1 << 16;
+pub(crate) const BPF_COMMON_ATTRS: u32 = 1 << 16;
 
 /// # Safety
 ///

@@ -201,6 +201,13 @@ pub(crate) fn close_on_exec() -> Result<()> {
     result(unsafe { libc::syscall(libc::SYS_close_range, 3, RawFd::MAX, flags) }).map(drop)
 }
 
+/// Lets the next program not have this descriptor.
+pub(crate) fn close_one_on_exec(number: RawFd) -> Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: No descriptor is closed as long as this program runs.
+    result(unsafe { libc::syscall(libc::SYS_close_range, number, number, flags) }).map(drop)
+}
+
 /// Makes `fd` also descriptor `number`, kept on exec.
 pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
     // SAFETY: Only called in a new process that is about to execute a program: nothing there owns

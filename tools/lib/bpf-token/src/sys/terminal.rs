@@ -11,11 +11,11 @@ compile_error!("the offset of the low half of an argument is that of little endi
 
 /// `AUDIT_ARCH_*` of linux/audit.h.
 #[cfg(target_arch = "x86_64")]
-const NATIVE: u32 = 0xc000_003e;
+pub(super) const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
-const NATIVE: u32 = 0xc000_00b7;
+pub(super) const NATIVE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "riscv64")]
-const NATIVE: u32 = 0xc000_00f3;
+pub(super) const NATIVE: u32 = 0xc000_00f3;
 
 /// ioctl(2) of x32, which x86-64 may have; no system call elsewhere.
 const X32_IOCTL: u32 = 0x4000_0000 | 514;
@@ -23,8 +23,8 @@ const X32_IOCTL: u32 = 0x4000_0000 | 514;
 const COMPAT_IOCTL: u32 = 54;
 
 // Offsets in `struct seccomp_data`; of the argument, the kernel takes the low half.
-const NR: u32 = 0;
-const ARCH: u32 = 4;
+pub(super) const NR: u32 = 0;
+pub(super) const ARCH: u32 = 4;
 const REQUEST: u32 = 24;
 
 /// Refuses TIOCSTI and TIOCLINUX, by which a process types what others read, with `EPERM`. For the
@@ -71,7 +71,7 @@ pub(super) const fn end(action: u32) -> libc::sock_filter {
     statement(libc::BPF_RET | libc::BPF_K, action)
 }
 
-const fn statement(code: u32, k: u32) -> libc::sock_filter {
+pub(super) const fn statement(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter {
         code: code as u16,
         jt: 0,
@@ -81,7 +81,7 @@ const fn statement(code: u32, k: u32) -> libc::sock_filter {
 }
 
 /// Skips so many statements if the value is this one.
-const fn if_equal(k: u32, skip: u8) -> libc::sock_filter {
+pub(super) const fn if_equal(k: u32, skip: u8) -> libc::sock_filter {
     libc::sock_filter {
         code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
         jt: skip,

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that know nothing of tokens, run so that they use one.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::io::Errno;
+use rustix::process::WaitOptions;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::handshake;
+use crate::handshake::Deadline;
+use crate::handshake::LIMIT;
+use crate::launch;
+use crate::supervisor;
+use crate::supervisor::Observer;
+use crate::supervisor::Supervisor;
+use crate::sys;
+use crate::token::inherited_fd;
+use crate::token::Token;
+
+/// A program to execute in place of this process, whose calls of bpf(2) get a token.
+///
+/// A seccomp filter hands calls with a command that takes a token to a supervisor: a process of its
+/// own, with no more privilege than this one, which gives the caller a descriptor of the token, puts
+/// it into the attributes, and lets the caller make the call. It holds for all processes that come
+/// from the program, and ends when the last of them does.
+///
+/// That is no bound: a caller can change its attributes again, and gains nothing that the token
+/// would not give it anyway.
+///
+/// ```no_run
+/// use bpf_token::{Exec, Token};
+/// let token = Token::from_bpffs("/sys/fs/bpf")?;
+/// let error = Exec::new(token, "bpftrace").args(["-e", "BEGIN { exit() }"]).exec();
+/// # Err::<(), _>(error)
+/// ```
+#[derive(Debug)]
+pub struct Exec {
+    token: Token,
+    program: OsString,
+    args: Vec<OsString>,
+    quiet: bool,
+    observer: Option<OwnedFd>,
+}
+
+impl Exec {
+    /// Executes this program, found through `PATH` if its name has no slash.
+    pub fn new(token: Token, program: impl Into<OsString>) -> Self {
+        Self {
+            token,
+            program: program.into(),
+            args: Vec::new(),
+            quiet: false,
+            observer: None,
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item: Into<OsString>>>(mut self, args: I) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether the supervisor keeps to itself why a call will be refused, or gets no token. Otherwise
+    /// it tells, each reason once, on the caller's standard error if that is this process's.
+    #[must_use]
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
+    }
+
+    /// Tells each call to the other end of the socket that this process has under this number, before
+    /// the call is made; see [`Observed`]. The program does not get the socket.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it is not open.
+    ///
+    /// [`Observed`]: crate::Observed
+    pub fn observer(mut self, number: i32) -> Result<Self> {
+        self.observer = Some(inherited_fd(number)?);
+        sys::close_one_on_exec(number)
+            .map_err(|errno| Error::sys(format!("close descriptor {number} on exec"), errno))?;
+        Ok(self)
+    }
+
+    /// Replaces this process by the program; returns only if that failed.
+    ///
+    /// Sets no_new_privs if the process lacks CAP_SYS_ADMIN in its user namespace: set-user-ID
+    /// programs then get no privileges.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exec`] if the program could not be executed; `EBUSY` if a supervisor is there
+    /// already; [`Error::Invalid`] if this process has more than one thread, or `/proc` is not that
+    /// of its process namespace.
+    pub fn exec(self) -> Error {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args);
+        let program = self.program.clone().into();
+        if let Err(error) = self.supervise() {
+            return error;
+        }
+        let error = command.exec();
+        match Errno::from_io_error(&error) {
+            Some(errno) => Error::Exec {
+                program,
+                errno: crate::errno::IntoErrno::into_errno(errno),
+            },
+            None => Error::file(program, error),
+        }
+    }
+
+    /// Puts this process under a supervisor.
+    fn supervise(self) -> Result<()> {
+        check_proc()?;
+        let (ours, theirs) = launch::socket_pair()?;
+        let supervisor = Supervisor::new(self.token, self.quiet, self.observer.map(Observer::new))?;
+        let failed = |errno| Error::sys("start the supervisor", errno);
+        // A child of a child, so that the program does not find one that it did not start.
+        match sys::fork_alone().map_err(failed)? {
+            Some(child) => {
+                let ended = handshake::retry(|| {
+                    rustix::process::waitpid(Some(child), WaitOptions::empty())
+                });
+                match ended.map_err(failed)? {
+                    Some((_, status)) if status.exit_status() == Some(0) => {}
+                    _ => return Err(failed(Errno::AGAIN)),
+                }
+            }
+            None => match sys::fork_alone() {
+                Ok(None) => supervisor::run(supervisor, theirs),
+                forked => sys::exit_now(i32::from(forked.is_err())),
+            },
+        }
+        drop(theirs);
+        let listener = install()?;
+        handshake::send_context(ours.as_fd(), listener.as_fd()).map_err(failed)?;
+        // A call of ours must not wait for ourselves.
+        drop(listener);
+        let mut ready = [0; 4];
+        let received = handshake::receive(ours.as_fd(), &mut ready, Deadline::new(LIMIT));
+        match (received.map_err(failed)?.bytes, i32::from_ne_bytes(ready)) {
+            (4, 0) => Ok(()),
+            (4, errno) => Err(failed(Errno::from_raw_os_error(errno)).and(
+                "it may not look into this process: that takes CAP_SYS_PTRACE in the user namespace \
+                 where kernel.yama.ptrace_scope is not 0",
+            )),
+            _ => Err(failed(Errno::PIPE)),
+        }
+    }
+}
+
+/// Installs the filter. CAP_SYS_ADMIN may do that as it is, so that set-user-ID programs go on to
+/// work; others have to give these up.
+fn install() -> Result<OwnedFd> {
+    let installed = sys::supervise_bpf().or_else(|errno| match errno {
+        Errno::ACCESS => rustix::thread::set_no_new_privs(true).and_then(|()| sys::supervise_bpf()),
+        errno => Err(errno),
+    });
+    installed.map_err(|errno| {
+        let error = Error::sys("supervise the calls of bpf(2)", errno);
+        match errno {
+            Errno::BUSY => error.and(
+                "another program supervises system calls here already, such as a container manager \
+                 or bpftoken exec; the kernel allows for one",
+            ),
+            Errno::INVAL | Errno::NOSYS => {
+                error.and("the kernel has no seccomp filters with notifications (CONFIG_SECCOMP_FILTER)")
+            }
+            _ => error,
+        }
+    })
+}
+
+/// Checks what the fork and the supervisor rely on.
+fn check_proc() -> Result<()> {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(link) if link.as_os_str() == own.as_str() => {}
+        _ => {
+            return Err(Error::Invalid(
+                "/proc is not that of this process namespace: mount one there".to_owned(),
+            ))
+        }
+    }
+    let threads = std::fs::read_dir("/proc/self/task")
+        .map_err(|error| Error::file("/proc/self/task", error))?;
+    match threads.count() {
+        1 => Ok(()),
+        threads => Err(Error::Invalid(format!(
+            "this process has {threads} threads, of which only one would be supervised"
+        ))),
+    }
+}

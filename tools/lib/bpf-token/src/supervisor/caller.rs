@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The process that makes a call: its memory and its descriptors.
+
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+
+use rustix::fs::AtFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::Stat;
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::io::Result;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
+use rustix::process::PidfdGetfdFlags;
+
+/// What a file is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
+}
+
+/// A thread whose call waits. All of this is about that thread only as long as the call does, which
+/// is to be looked at once this is open.
+pub(super) struct Caller {
+    pub(super) tid: i32,
+    dir: OwnedFd,
+    memory: OwnedFd,
+}
+
+impl Caller {
+    /// `EACCES` or `EPERM` if this process may not look into the other.
+    pub(super) fn open(tid: i32) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, format!("/proc/{tid}"), flags, Mode::empty())?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let memory = rustix::fs::openat(&dir, c"mem", flags, Mode::empty())?;
+        Ok(Self { tid, dir, memory })
+    }
+
+    /// Reads all of its memory from an address on that the buffer has room for.
+    pub(super) fn read(&self, mut address: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut at = 0;
+        while at < buffer.len() {
+            match rustix::io::pread(&self.memory, &mut buffer[at..], address)? {
+                0 => return Err(Errno::FAULT),
+                length => {
+                    at += length;
+                    address += length as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads so many bytes, or up to where its memory ends.
+    pub(super) fn read_some(&self, address: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let length = rustix::io::pread(&self.memory, &mut bytes[..], address)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    /// Reads so many bytes.
+    pub(super) fn read_vec(&self, address: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read(address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes to its memory, also where it may not write itself, if that is private.
+    pub(super) fn write(&self, mut address: u64, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(&self.memory, bytes, address)? {
+                0 => return Err(Errno::FAULT),
+                length => {
+                    bytes = &bytes[length..];
+                    address += length as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether its descriptor of this number is of the file.
+    pub(super) fn holds(&self, number: RawFd, file: FileId) -> bool {
+        self.stat_fd(number) == Some(file)
+    }
+
+    pub(super) fn stat_fd(&self, number: RawFd) -> Option<FileId> {
+        let path = format!("fd/{number}");
+        let stat = rustix::fs::statat(&self.dir, path, AtFlags::empty()).ok()?;
+        Some(FileId::of(&stat))
+    }
+
+    /// A descriptor of the file that it has under this number.
+    pub(super) fn descriptor(&self, number: RawFd) -> Result<OwnedFd> {
+        // PIDFD_THREAD, of Linux 6.9, which has tokens only.
+        let thread = PidfdFlags::from_bits_retain(OFlags::EXCL.bits());
+        let tid = Pid::from_raw(self.tid).ok_or(Errno::SRCH)?;
+        let pidfd = rustix::process::pidfd_open(tid, thread)?;
+        // As long as this works, the number was its own when the pidfd was opened.
+        rustix::fs::statat(&self.dir, c"fd", AtFlags::empty())?;
+        rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
+    }
+
+    /// The number of the process that the thread is of.
+    pub(super) fn process(&self) -> Option<i32> {
+        let status = self.text("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        line?.trim().parse().ok()
+    }
+
+    /// Its name, which may be anything.
+    pub(super) fn name(&self) -> String {
+        let name = self.text("comm").unwrap_or_default();
+        name.trim_end().escape_debug().to_string()
+    }
+
+    fn text(&self, file: &str) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, file, flags, Mode::empty()).ok()?;
+        let mut bytes = [0; 4096];
+        let length = rustix::io::read(fd, &mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+}
