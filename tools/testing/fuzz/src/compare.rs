@@ -258,8 +258,14 @@ impl Comparison<'_> {
             }
             _ => (),
         }
-        let addition =
-            command::refusal(self.names, call).and_then(|refusal| log::addition(call, &refusal));
+        let addition = match command::refusal(self.names, call) {
+            Some(refusal) => log::addition(call, &refusal),
+            None if call.command == Command::ProgLoad => {
+                command::verified_without(self.names, call)
+                    .and_then(|line| log::behind_the_verifier(call, &line, c))
+            }
+            None => None,
+        };
         let predict = |rules: Rules| -> Option<&Addition> {
             let visible = addition.as_ref().filter(|addition| addition.is_visible());
             visible.filter(|_| rules.has(Rule::D4))
