@@ -34,7 +34,7 @@ use kernel::{
 ///
 /// Returns, as C code wants it, the token that the command uses, null if it uses none, or the errno
 /// as a pointer; `decision` keeps the reason.
-#[inline(always)]
+#[inline]
 pub(crate) fn admit<C: Command>(
     command: C,
     token_fd: Option<u32>,
@@ -47,7 +47,7 @@ pub(crate) fn admit<C: Command>(
 }
 
 /// As [`admit`], with the capabilities of the caller.
-#[inline(always)]
+#[inline]
 fn admit_without<C: Command>(command: C, decision: &mut Decision) -> *mut bindings::bpf_token {
     let disabled = sysctl::unprivileged_bpf_disabled();
     let capable = |cap| Token::check_capable(None, cap);

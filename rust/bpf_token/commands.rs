@@ -278,7 +278,7 @@ pub(crate) unsafe extern "C" fn bpf_admit_attach(
 }
 
 /// Drops the token of a command that does not use it further, or returns the errno.
-#[inline(always)]
+#[inline]
 fn put(token: *mut bindings::bpf_token) -> Result {
     let token = from_err_ptr(token)?;
     // SAFETY: `admit` returned the token, with a reference.

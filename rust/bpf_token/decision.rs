@@ -121,7 +121,7 @@ impl Decision {
     /// Before the token step: no token is given, nothing is refused.
     ///
     /// Not a constant, which would be copied as a whole, and not by its two tags.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn new() -> Self {
         Self {
             given: Given::Nothing,
@@ -130,7 +130,7 @@ impl Decision {
     }
 
     /// Refuses the command. Returns the errno.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn refuse(&mut self, refusal: Refusal) -> Error {
         self.refusal = refusal;
         refusal.error()
@@ -139,7 +139,7 @@ impl Decision {
 
 impl Refusal {
     /// Returns the errno, the same as in C.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn error(self) -> Error {
         match self {
             Self::NotOpen(_) => EBADF,

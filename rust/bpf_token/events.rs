@@ -59,7 +59,7 @@ pub(crate) struct Refused {
 }
 
 /// Fires an event that has only the token.
-#[inline(always)]
+#[inline]
 fn fire(event: unsafe fn(*const bindings::bpf_token), token: &BpfToken) {
     // SAFETY: By its type invariant, the token is valid.
     unsafe { event(token.as_ptr()) };
@@ -72,7 +72,7 @@ pub(crate) fn created(token: &BpfToken) {
 }
 
 /// Tells that a command uses a token.
-#[inline(always)]
+#[inline]
 pub(crate) fn used(token: &BpfToken, request: &Request) {
     // SAFETY: By its type invariant, the token is valid.
     unsafe {

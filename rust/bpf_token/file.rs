@@ -81,14 +81,14 @@ pub(crate) struct Permitted<'a> {
 
 impl<'a> Permitted<'a> {
     /// The token behind `file`, if there is one.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn by_file(file: &'a LocalFile) -> Option<Self> {
         let token = file.pseudo_file_data(&FILE_OPERATIONS)?;
         Self::by_path(token, file.path())
     }
 
     /// `token` with the instance that the path of its file is on.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn by_path(token: &'a Token, path: &'a Path) -> Option<Self> {
         let present = BpfFs::from_super_block(path.super_block())?.present();
         Some(Self { token, present })
@@ -130,22 +130,22 @@ impl<'a> Permitted<'a> {
 }
 
 impl Permits for Permitted<'_> {
-    #[inline(always)]
+    #[inline]
     fn cmds(&self) -> Mask<Cmd> {
         self.token.allowed().cmds & self.present.cmds.load()
     }
 
-    #[inline(always)]
+    #[inline]
     fn maps(&self) -> Mask<MapType> {
         self.token.allowed().maps & self.present.maps.load()
     }
 
-    #[inline(always)]
+    #[inline]
     fn progs(&self) -> Mask<ProgType> {
         self.token.allowed().progs & self.present.progs.load()
     }
 
-    #[inline(always)]
+    #[inline]
     fn attachs(&self) -> Mask<AttachType> {
         self.token.allowed().attachs & self.present.attachs.load()
     }

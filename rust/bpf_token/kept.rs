@@ -23,7 +23,7 @@ const _: () = {
 };
 
 /// Begins the decision of a command.
-#[inline(always)]
+#[inline]
 pub(crate) fn begin(kept: &mut bindings::bpf_token_decision) -> &mut Decision {
     kept.made = true;
     // SAFETY: There is room, and what is there now does not matter.
@@ -32,7 +32,7 @@ pub(crate) fn begin(kept: &mut bindings::bpf_token_decision) -> &mut Decision {
 }
 
 /// Returns the decision of a command, if the command came to one.
-#[inline(always)]
+#[inline]
 pub(crate) fn made(kept: &mut bindings::bpf_token_decision) -> Option<&mut Decision> {
     if !kept.made {
         return None;

@@ -129,7 +129,7 @@ impl<'a> LogAttr<'a> {
     }
 
     /// Whether there is anybody to read.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         !self.0.ubuf.is_null() && self.0.level != 0
     }

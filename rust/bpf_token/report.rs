@@ -60,7 +60,7 @@ pub(crate) fn log(request: &Request, decision: &Decision, mut log: Log<'_>) {
 }
 
 /// Tells why a command fails with `err` before it has written to its log, if anybody reads it.
-#[inline(always)]
+#[inline]
 pub(crate) fn early(command: impl Command, decision: &Decision, attr: LogAttr<'_>, err: Error) {
     if attr.is_wanted() || events::refusals_are_traced() {
         early_and_read(command, decision, attr, err);
@@ -75,7 +75,7 @@ fn early_and_read(command: impl Command, decision: &Decision, attr: LogAttr<'_>,
 }
 
 /// Fires the trace event of a refused request, which fails with `err`.
-#[inline(always)]
+#[inline]
 pub(crate) fn trace(request: &Request, decision: &Decision, err: Error) {
     if events::refusals_are_traced() && decision.refusal != Refusal::None {
         fire(request, decision, err);

@@ -35,7 +35,7 @@ pub(crate) trait Command: Copy {
 pub(crate) struct MapCreate<'a>(pub(crate) &'a bindings::bpf_attr__bindgen_ty_1);
 
 impl Command for MapCreate<'_> {
-    #[inline(always)]
+    #[inline]
     fn request(self) -> Request {
         Request {
             object_type: self.0.map_type,
@@ -49,7 +49,7 @@ impl Command for MapCreate<'_> {
 pub(crate) struct ProgLoad<'a>(pub(crate) &'a bindings::bpf_attr__bindgen_ty_4);
 
 impl Command for ProgLoad<'_> {
-    #[inline(always)]
+    #[inline]
     fn request(self) -> Request {
         Request {
             cmd: bindings::bpf_cmd_BPF_PROG_LOAD,
@@ -66,7 +66,7 @@ impl Command for ProgLoad<'_> {
 pub(crate) struct BtfLoad;
 
 impl Command for BtfLoad {
-    #[inline(always)]
+    #[inline]
     fn request(self) -> Request {
         Request::of(bindings::bpf_cmd_BPF_BTF_LOAD)
     }
@@ -77,7 +77,7 @@ impl Command for BtfLoad {
 pub(crate) struct BtfGetFdById;
 
 impl Command for BtfGetFdById {
-    #[inline(always)]
+    #[inline]
     fn request(self) -> Request {
         Request::of(bindings::bpf_cmd_BPF_BTF_GET_FD_BY_ID)
     }
@@ -111,7 +111,7 @@ impl Request {
 
     /// Why a token that permits what `permitted` says is not used for this. `modules_agree` asks the security
     /// modules whether the token may delegate the command.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn unused(
         &self,
         permitted: &impl Permits,
@@ -149,7 +149,7 @@ impl Request {
     /// Checks the privileges that the command needs, in the order of the C implementation.
     ///
     /// `capable` answers for one capability; `disabled` is `kernel.unprivileged_bpf_disabled`.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn require(
         &self,
         disabled: bool,
@@ -180,7 +180,7 @@ impl Request {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn require_for_prog(
         &self,
         disabled: bool,

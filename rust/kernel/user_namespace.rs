@@ -105,7 +105,7 @@ impl UserNamespace {
     }
 
     /// Asks `capable`, which is `ns_capable()` or a form of it.
-    #[inline(always)]
+    #[inline]
     fn has(
         &self,
         cap: Capability,
