@@ -17,7 +17,7 @@ read -r -a selected <<<"$*"
 "$RUNNER/tree.sh" c
 "$RUNNER/tree.sh" rust
 lock matrix
-touched=$(sed -n 's#^+++ b/\(kernel/[^\t]*\)\.c.*#\1.o#p' "$REPO"/patches/*.patch | sort -u)
+touched=$(sed -n 's#^+++ b/\(kernel/[^\t]*\)\.c.*#\1.o#p' "$REPO"/patches/*.patch | grep -vx kernel/bpf/token.o | sort -u)
 
 # fragment OPTION...: kernel.config with them, but for what only takes time here.
 fragment() {

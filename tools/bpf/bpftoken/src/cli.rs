@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bpf_token::AttachType;
 use bpf_token::Cmd;
+use bpf_token::Delegation;
 use bpf_token::Format;
 use bpf_token::Grant;
 use bpf_token::MapType;
@@ -25,7 +26,8 @@ Exit status:
   1    an error, told in one line on standard error
   2    the command line is wrong
   3    check --token: the token lacks something
-  run  that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself,
+  run, restrict
+       that of the command; 128 + N if signal N ended it; 125 for an error of bpftoken itself,
        126 if the command can't be executed, 127 if there is none";
 
 /// Delegates BPF to containers, and shows, checks and explains what is delegated.
@@ -63,7 +65,48 @@ pub enum Command {
         #[command(flatten)]
         at: TargetArgs,
     },
-    /// Shows every delegated BPF FS and every token that a process holds.
+    /// Takes back what is delegated to a running container, but for what is named: of what is
+    /// delegated now and named, all stays.
+    ///
+    /// It is taken from every token of the container at once, and from those that it makes later.
+    /// Programs and maps that it has stay. Nothing is ever added.
+    Narrow {
+        #[command(flatten)]
+        at: NarrowArgs,
+        #[command(flatten)]
+        keep: Lists,
+    },
+    /// Takes back all that is delegated to a running container.
+    ///
+    /// Its tokens permit nothing any more, and it can make no others. Programs and maps that it has
+    /// stay.
+    Revoke {
+        #[command(flatten)]
+        at: NarrowArgs,
+    },
+    /// Runs a command with a narrower token than this process gets here, and without a BPF FS.
+    ///
+    /// The command gets a token that permits what the token here permits and is named, as the
+    /// descriptor that BPF_TOKEN_FD names. It is in the user namespace of this process, and in mount
+    /// and process namespaces of its own, in which no BPF FS is mounted; it has no CAP_SYS_ADMIN, which
+    /// could undo that, and which the command btf_get_fd_by_id would need. The library bpf-token and
+    /// "bpftoken load" and "bpftoken probe" take up the token by themselves; libbpf takes none by
+    /// descriptor.
+    Restrict {
+        #[command(flatten)]
+        keep: Lists,
+        /// Takes the token that is made narrower from the BPF FS on this directory.
+        #[arg(long, value_name = "DIR")]
+        token: Option<PathBuf>,
+        /// Gives the command its own network namespace.
+        #[arg(long)]
+        net: bool,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Shows every delegated BPF FS, every token that a process holds, and, to root, every program
+    /// that was loaded through a token.
     Show {
         /// Only what this process sees and holds.
         #[arg(long)]
@@ -93,6 +136,9 @@ pub enum Command {
     },
     /// Follows the kernel's trace events of tokens as they happen, until interrupted.
     Trace {
+        /// Also each use of a token, of which there may be many.
+        #[arg(long)]
+        uses: bool,
         /// Prints one JSON object a line.
         #[arg(long)]
         json: bool,
@@ -101,8 +147,8 @@ pub enum Command {
     ///
     /// The runtime calls it as root of the host, as a createRuntime hook, with its state on standard
     /// input. The annotations are org.bpf-token.delegate_cmds, _maps, _progs and _attachs, lists as
-    /// the mount options have them, and org.bpf-token.target, the directory to mount on. A container
-    /// without them gets nothing.
+    /// the mount options have them, org.bpf-token.delegate_cookie, a number, and org.bpf-token.target,
+    /// the directory to mount on. A container without them gets nothing.
     OciHook(OciHookArgs),
     /// Loads the object on standard input, inside a container that `check` made.
     #[command(hide = true)]
@@ -156,7 +202,8 @@ pub struct ConvertArgs {
 #[derive(Args)]
 pub struct OciHookArgs {
     /// The most that a container may ask for, in any format of bpftoken-convert(1): one that asks for
-    /// more does not start. Without it, whoever writes annotations decides.
+    /// more does not start. Its cookie is the container's. Without it, whoever writes annotations
+    /// decides.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub at_most: Option<String>,
     /// Appends what there is to say to this file, too. crun drops what its hooks say, unless the
@@ -185,9 +232,38 @@ pub struct LoadArgs {
     pub json: bool,
 }
 
-/// What to delegate. Each list is `any`, or names or masks separated by `:` or `,`.
+/// What to delegate, and to whom.
 #[derive(Args)]
 pub struct Grants {
+    #[command(flatten)]
+    pub lists: Lists,
+    /// A number that each token has, by which policies of the host know for whom they decide.
+    #[arg(long, value_name = "N", value_parser = cookie)]
+    pub cookie: Option<u64>,
+}
+
+/// Reads a cookie.
+fn cookie(text: &str) -> Result<u64, String> {
+    let mut delegation = Delegation::new();
+    let added = delegation.add_option("delegate_cookie", text);
+    added.map_err(|error| error.to_string())?;
+    Ok(delegation.cookie)
+}
+
+#[derive(Args)]
+pub struct NarrowArgs {
+    /// A process of the container.
+    #[arg(long)]
+    pub pid: i32,
+    /// Only the BPF FS on this directory of the container, by a path without symbolic links. Without
+    /// it, each that gives tokens to the user namespace of the process and that it sees mounted.
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+}
+
+/// Commands and types. Each list is `any`, or names or masks separated by `:` or `,`.
+#[derive(Args)]
+pub struct Lists {
     /// Commands of bpf(2), such as map_create:prog_load.
     #[arg(long, value_name = "LIST")]
     pub cmds: Option<Grant<Cmd>>,

@@ -6,10 +6,13 @@ use std::fs;
 
 use bpf_token::report;
 use bpf_token::report::Event;
+use bpf_token::AttachType;
 use bpf_token::Cmd;
 use bpf_token::Errno;
 use bpf_token::Kernel;
 use bpf_token::Kind;
+use bpf_token::MapType;
+use bpf_token::ProgType;
 use bpf_token::TokenInfo;
 
 use crate::output;
@@ -40,8 +43,9 @@ pub fn parse(line: &str) -> Option<Event> {
 }
 
 /// The order in which people read the fields; others follow.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "userns",
+    "cookie",
     "cmds",
     "maps",
     "progs",
@@ -70,6 +74,10 @@ pub fn text(event: &Event) -> String {
         let value = match key.as_str() {
             // The reason says these in words.
             "type" | "attach_type" | "cap" if has_reason => continue,
+            // There is none.
+            "cookie" if value == "0" => continue,
+            "type" | "attach_type" if type_of(event, key).is_none() => continue,
+            "type" | "attach_type" => type_of(event, key).unwrap_or_default(),
             "err" => errno(value),
             "cmd" => value
                 .parse()
@@ -82,6 +90,18 @@ pub fn text(event: &Event) -> String {
     }
     text.push('\n');
     text
+}
+
+/// The name of a type that a token is used for; none if the command has none.
+fn type_of(event: &Event, key: &str) -> Option<String> {
+    let number = |key: &str| -> Option<u32> { event.fields.get(key)?.parse().ok() };
+    let value = number(key)?;
+    match (Cmd::new(number("cmd")?), key) {
+        (Cmd::MAP_CREATE, "type") => Some(MapType::new(value).to_string()),
+        (Cmd::PROG_LOAD, "type") => Some(ProgType::new(value).to_string()),
+        (Cmd::PROG_LOAD, "attach_type") => Some(AttachType::new(value).to_string()),
+        _ => None,
+    }
 }
 
 /// The kernel learns a command's name only when it next schedules; until then it says `<...>`.
@@ -146,6 +166,28 @@ mod tests {
         assert_eq!(event.fields["userns"], "7");
         assert_eq!(event.fields["reason"], "no xdp (a=b), sorry");
         assert!(parse("CPU:1 [LOST 3 EVENTS]").is_none());
+    }
+
+    #[test]
+    fn uses_have_the_names_of_their_types() {
+        let shown = |fields: &str| {
+            let line = format!("sh-42 [001] ...1. 105.25: bpf_token_use: userns=7 {fields}");
+            let shown = text(&parse(&line).unwrap());
+            let plain = anstream::adapter::strip_str(&shown).to_string();
+            plain.split_once("userns=7").unwrap().1.trim().to_owned()
+        };
+        assert_eq!(
+            shown("cookie=9 cmd=5 type=6 attach_type=37"),
+            "cookie=9  cmd=prog_load  type=xdp  attach_type=xdp"
+        );
+        assert_eq!(
+            shown("cookie=0 cmd=0 type=2 attach_type=0"),
+            "cmd=map_create  type=array"
+        );
+        assert_eq!(
+            shown("cookie=0 cmd=18 type=0 attach_type=0"),
+            "cmd=btf_load"
+        );
     }
 
     #[test]

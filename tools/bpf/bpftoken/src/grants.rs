@@ -7,9 +7,27 @@ use bpf_token::Delegation;
 
 use crate::check;
 use crate::cli::Grants;
+use crate::cli::Lists;
 
 impl Grants {
     /// The delegation; to delegate nothing is an error.
+    pub fn delegation(&self) -> Result<Delegation> {
+        let delegation = self.lists.delegation()?;
+        if delegation.is_empty() {
+            bail!(
+                "nothing to delegate: give --cmds, --maps, --progs and --attachs as the programs need them, \
+                 or --for FILE of a BPF object; \"bpftoken check --obj FILE\" prints what that needs"
+            );
+        }
+        for warning in delegation.warnings() {
+            anstream::eprintln!("bpftoken: warning: {warning}");
+        }
+        Ok(delegation.cookie(self.cookie.unwrap_or_default()))
+    }
+}
+
+impl Lists {
+    /// All that is named.
     pub fn delegation(&self) -> Result<Delegation> {
         let mut delegation = Delegation::new()
             .cmds(self.cmds.clone().unwrap_or_default())
@@ -21,15 +39,6 @@ impl Grants {
         }
         for profile in &self.like {
             delegation = with(delegation, profile.delegation()?);
-        }
-        if delegation.is_empty() {
-            bail!(
-                "nothing to delegate: give --cmds, --maps, --progs and --attachs as the programs need them, \
-                 or --for FILE of a BPF object; \"bpftoken check --obj FILE\" prints what that needs"
-            );
-        }
-        for warning in delegation.warnings() {
-            anstream::eprintln!("bpftoken: warning: {warning}");
         }
         Ok(delegation)
     }

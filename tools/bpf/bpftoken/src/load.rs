@@ -29,18 +29,23 @@ pub fn load(args: &LoadArgs) -> Result<ExitCode> {
         Some(dir) if dir.as_os_str().is_empty() => TokenPath::None,
         Some(dir) => TokenPath::BpfFs(dir),
     };
-    // libbpf finds the token by the same rules.
+    // libbpf finds the token by the same rules, unless it was passed on.
     let token = Token::discover(args.token.as_deref())?;
+    let path = match &token {
+        Discovery::Passed { token, .. } => TokenPath::Token(token),
+        _ => path,
+    };
     let object = libbpf::open_bytes(&bytes, path).with_context(|| name.clone())?;
     let mut object = libbpf::load(object, path).with_context(|| name.clone())?;
 
     let mut report = Load::default();
     report.version = report::VERSION;
     report.object = name;
-    report.token = match token {
-        Discovery::Found { path, .. } => Some(path),
-        _ => None,
-    };
+    match &token {
+        Discovery::Found { path, .. } => report.token = Some(path.clone()),
+        Discovery::Passed { number, .. } => report.descriptor = Some(*number),
+        Discovery::NotFound { .. } => {}
+    }
     if let Some(dir) = &args.pin {
         pin(&mut object, dir)?;
     }
@@ -108,9 +113,10 @@ fn pin(object: &mut Object, dir: &Path) -> Result<()> {
 }
 
 fn text(report: &Load) -> String {
-    let through = match &report.token {
-        Some(path) => format!("through a token from {}", path.display()),
-        None => "without a token".to_owned(),
+    let through = match (&report.token, report.descriptor) {
+        (Some(path), _) => format!("through a token from {}", path.display()),
+        (None, Some(number)) => format!("through the token that is descriptor {number}"),
+        (None, None) => "without a token".to_owned(),
     };
     let object = output::styled(output::HEAD, &report.object);
     let mut text = format!("{object} loaded {through}\n");

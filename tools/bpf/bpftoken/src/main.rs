@@ -13,10 +13,12 @@ mod grants;
 mod ids;
 mod load;
 mod manual;
+mod narrow;
 mod oci;
 mod output;
 mod probe;
 mod profile;
+mod restrict;
 mod run;
 mod show;
 mod trace;
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     // What libbpf has to say comes with the error that it is about, not before.
     libbpf_rs::set_print(None);
     let own_failure = match cli.command {
-        Command::Run { .. } => run::FAILED,
+        Command::Run { .. } | Command::Restrict { .. } => run::FAILED,
         _ => FAILED,
     };
     let result = match cli.command {
@@ -52,13 +54,21 @@ fn main() -> ExitCode {
             grants,
         } => run::mount(&at, replace, &grants),
         Command::Umount { at } => run::umount(&at),
+        Command::Narrow { at, keep } => narrow::narrow(&at, &keep),
+        Command::Revoke { at } => narrow::revoke(&at),
+        Command::Restrict {
+            keep,
+            token,
+            net,
+            command,
+        } => restrict::restrict(&keep, token.as_deref(), net, command),
         Command::Show { pid, json } => show::show(pid, json),
         Command::Check(check) => check::check(&check),
         Command::Convert(convert) => convert::convert(&convert),
         Command::OciHook(hook) => oci::hook(&hook),
         Command::Load(load) => load::load(&load),
         Command::Probe { token, all, json } => probe::probe(token.as_deref(), all, json),
-        Command::Trace { json } => trace::trace(json),
+        Command::Trace { uses, json } => trace::trace(uses, json),
         Command::TryLoad => trial::try_load(),
         Command::Generate { dir } => generate::generate(&dir),
     };

@@ -31,6 +31,30 @@ pub fn examples(command: &str) -> &'static [Example] {
             "Take the BPF FS away again.",
             "bpftoken umount --pid \"$PID\" --target /mnt",
         )],
+        "narrow" => &[
+            Example(
+                "Take everything from the container of the process PID but arrays and XDP programs. \
+                 What it has loaded goes on.",
+                "bpftoken narrow --pid \"$PID\" --cmds map_create:prog_load --maps array --progs xdp \
+                 --attachs any",
+            ),
+        ],
+        "revoke" => &[Example(
+            "Take back all that is delegated to it.",
+            "bpftoken revoke --pid \"$PID\"",
+        )],
+        "restrict" => &[
+            Example(
+                "In a container: have a worker try what it may do with a token for array maps only.",
+                "bpftoken run --user nobody --cmds any --maps any -- bpftoken restrict --cmds map_create \
+                 --maps array -- bpftoken probe",
+            ),
+            Example(
+                "Load one object with a token for just what it needs; no other token is in reach.",
+                "bpftoken run --user nobody --cmds any --maps any --progs any --attachs any -- bpftoken \
+                 restrict --for xdp.bpf.o -- bpftoken load xdp.bpf.o",
+            ),
+        ],
         "show" => &[
             Example("Who has been given what.", "bpftoken show"),
             Example(
@@ -74,10 +98,16 @@ pub fn examples(command: &str) -> &'static [Example] {
                 "bpftoken probe --token '' --all",
             ),
         ],
-        "trace" => &[Example(
-            "The tokens that are made, refused and freed within a second.",
-            "timeout --signal=INT --preserve-status 1 bpftoken trace",
-        )],
+        "trace" => &[
+            Example(
+                "The tokens that are made, refused and freed within a second.",
+                "timeout --signal=INT --preserve-status 1 bpftoken trace",
+            ),
+            Example(
+                "What they are used for as well, for a program to read.",
+                "timeout --signal=INT --preserve-status 1 bpftoken trace --uses --json",
+            ),
+        ],
         _ => &[],
     }
 }
@@ -88,7 +118,16 @@ pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
         "NO_COLOR",
         "If it is set to anything, the output has no colours, as it has none when it is no terminal.",
     )];
-    if matches!(command, "load" | "probe") {
+    if matches!(command, "load" | "probe" | "restrict") {
+        variables.push((
+            "BPF_TOKEN_FD",
+            "The number of a descriptor that is a token, which is taken when --token is not given. \
+             bpftoken restrict sets it to 3 for its command, which has no BPF FS to make a token from. \
+             What takes up this token: the library bpf-token (Token::discover, Token::inherited), \
+             \"bpftoken load\" and \"bpftoken probe\", and a loader that sets BPF_F_TOKEN_FD and this \
+             number in the attributes of bpf(2). libbpf takes no token by descriptor: load the object \
+             with \"bpftoken load --pin\", or with the library.",
+        ));
         variables.push((
             "LIBBPF_BPF_TOKEN_PATH",
             "The BPF FS to take the token from when --token is not given; empty for no token. Without \
@@ -100,7 +139,7 @@ pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
 
 /// The exit statuses of a command.
 pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
-    if command == "run" {
+    if matches!(command, "run" | "restrict") {
         return vec![
             (
                 "125",

@@ -119,7 +119,7 @@ fn run(args: &OciHookArgs, log: &Log) -> Result<()> {
     )?;
     let annotations = state.annotations.iter();
     let of_container = || format!("container {}", state.id);
-    let delegation =
+    let mut delegation =
         bpf_token::from_annotations(annotations.map(|(key, value)| (&**key, &**value)))
             .with_context(of_container)?;
     if delegation.is_empty() {
@@ -135,7 +135,8 @@ fn run(args: &OciHookArgs, log: &Log) -> Result<()> {
         log.say(&format!("warning: {}{warning}", annotation_of(&warning)));
     }
     if let Some(limit) = &args.at_most {
-        check_limit(&delegation, limit)?;
+        // Who writes annotations does not choose for whom he is taken.
+        delegation.cookie = check_limit(&delegation, limit)?;
     }
     give(&state, &delegation).with_context(of_container)
 }
@@ -184,15 +185,16 @@ fn annotation_of(warning: &Warning) -> String {
     }
 }
 
-fn check_limit(delegation: &Delegation, limit: &str) -> Result<()> {
+/// Refuses what is beyond the limit; returns the cookie of that, which is the container's.
+fn check_limit(delegation: &Delegation, limit: &str) -> Result<u64> {
     let format = Format::of(limit).context("--at-most: no delegation in any format")?;
     let limit = format.read(limit).context("--at-most")?;
     let beyond = delegation.difference(&limit);
     ensure!(
-        beyond.is_empty(),
+        beyond.is_empty() && beyond.cookie == 0,
         "the container asks for more than --at-most allows: {beyond}"
     );
-    Ok(())
+    Ok(limit.cookie)
 }
 
 /// The container's root, as the host names it: so it is named in the container's mount namespace,
@@ -243,6 +245,22 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_has_the_cookie_of_the_limit() {
+        let check = |asked: &str, limit: &str| {
+            let asked: Delegation = asked.parse().unwrap();
+            check_limit(&asked, limit).map_err(|error| error.to_string())
+        };
+        let limit = "delegate_maps=array:hash,delegate_cookie=7";
+        assert_eq!(check("delegate_maps=array", limit), Ok(7));
+        assert_eq!(check("delegate_maps=array,delegate_cookie=7", limit), Ok(7));
+        let error = check("delegate_maps=array,delegate_cookie=8", limit).unwrap_err();
+        assert!(error.ends_with("allows: delegate_cookie=8"), "{error}");
+        let none = "delegate_maps=array";
+        assert!(check("delegate_maps=array,delegate_cookie=8", none).is_err());
+        assert_eq!(check("delegate_maps=array", none), Ok(0));
+    }
 
     #[test]
     fn targets_stay_below_the_root() {

@@ -59,7 +59,7 @@ pub fn table(rows: &[Vec<(Style, String)>]) -> String {
     result
 }
 
-/// The four masks, a line each, under a heading; an empty one says so.
+/// The four masks, a line each, under a heading; an empty one says so. A cookie has a line, too.
 pub fn masks(info: &TokenInfo) -> String {
     let row = |mask: AnyMask| {
         let text = if mask.is_empty() {
@@ -69,7 +69,20 @@ pub fn masks(info: &TokenInfo) -> String {
         };
         vec![(FAINT, format!("  {}", mask.kind.key)), text]
     };
-    table(&info.masks().map(row))
+    let mut rows: Vec<_> = info.masks().map(row).into();
+    rows.extend(cookie(info.cookie));
+    table(&rows)
+}
+
+/// The row of a cookie; none if there is none.
+pub fn cookie(cookie: u64) -> Option<Vec<(Style, String)>> {
+    let row = || {
+        vec![
+            (FAINT, "  cookie".to_owned()),
+            (Style::new(), cookie.to_string()),
+        ]
+    };
+    (cookie != 0).then(row)
 }
 
 /// How many lines of a log are shown.

@@ -31,6 +31,7 @@ pub fn probe(path: Option<&Path>, all: bool, json: bool) -> Result<ExitCode> {
     report.version = report::VERSION;
     report.token = match &discovery {
         Discovery::Found { path, .. } => format!("from {}", path.display()),
+        Discovery::Passed { number, .. } => format!("passed on as descriptor {number}"),
         Discovery::NotFound { reason, .. } => format!("none: {reason}"),
     };
     report.grants = token.map(Token::info).transpose()?;

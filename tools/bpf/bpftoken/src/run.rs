@@ -40,6 +40,11 @@ pub fn run(grants: &Grants, args: ContainerArgs, command: Vec<OsString>) -> Resu
     if let Some((uids, gids)) = ids::maps(&args)? {
         container = container.ids(uids, gids);
     }
+    wait(container)
+}
+
+/// Runs the container in the place of this process, and returns its command's exit status.
+pub fn wait(container: Container) -> Result<ExitCode> {
     let signals = Signals::keep()?;
     let running = match container.spawn() {
         Err(error @ Error::Exec { errno, .. }) => {

@@ -26,9 +26,9 @@ use signal_hook::consts::SIGTERM;
 use crate::event;
 use crate::output;
 
-pub fn trace(json: bool) -> Result<ExitCode> {
+pub fn trace(uses: bool, json: bool) -> Result<ExitCode> {
     let tracefs = Tracefs::open()?;
-    let instance = Instance::new(&tracefs)?;
+    let instance = Instance::new(&tracefs, uses)?;
     let mut pipe = File::open(instance.0.join("trace_pipe")).context("open trace_pipe")?;
     let (stop, stopped) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
@@ -94,15 +94,23 @@ impl Tracefs {
     }
 }
 
+/// The event of each use of a token, of which there may be many.
+const USE: &str = "bpf_token_use";
+
 /// A tracing instance of our own, in which only the events of tokens are on.
 struct Instance(PathBuf);
 
 impl Instance {
-    fn new(tracefs: &Tracefs) -> Result<Self> {
+    fn new(tracefs: &Tracefs, uses: bool) -> Result<Self> {
         let root = tracefs.path();
         if !root.join("events/bpf_token").exists() {
             bail!(
                 "this kernel has no bpf_token trace events: they come with CONFIG_BPF_TOKEN_RUST=y"
+            );
+        }
+        if uses && !root.join("events/bpf_token").join(USE).exists() {
+            bail!(
+                "this kernel has no trace event {USE}: it tells of tokens made, refused and freed"
             );
         }
         let dir = root
@@ -110,7 +118,12 @@ impl Instance {
             .join(format!("bpftoken-{}", std::process::id()));
         fs::create_dir(&dir).context("make a tracing instance")?;
         let instance = Self(dir);
-        write(&instance.0.join("events/bpf_token/enable"), "1")?;
+        let events = instance.0.join("events/bpf_token");
+        write(&events.join("enable"), "1")?;
+        let uses_of_tokens = events.join(USE).join("enable");
+        if !uses && uses_of_tokens.exists() {
+            write(&uses_of_tokens, "0")?;
+        }
         Ok(instance)
     }
 }

@@ -5,6 +5,7 @@
 
 mod bpffs;
 mod first;
+mod hide;
 
 use std::ffi::CString;
 use std::ops::Range;
@@ -36,6 +37,8 @@ pub(crate) const READY: u8 = b'C';
 pub(crate) const GO: u8 = b'E';
 /// All is done, where there is no command.
 pub(crate) const DONE: u8 = b'D';
+/// The root of the BPF FS comes with this.
+pub(crate) const ROOT: u8 = b'B';
 /// A step failed; its number and the errno follow.
 pub(crate) const FAILED: u8 = b'X';
 
@@ -63,6 +66,8 @@ pub(crate) enum Place {
 pub(crate) struct NewContainer {
     /// Whether the container has its own process namespace, which needs its own /proc.
     pub(crate) own_pids: bool,
+    /// Whether it is kept from each BPF FS that there was.
+    pub(crate) no_bpffs: bool,
     /// Whether the command would be able to type into the manager's terminal.
     pub(crate) may_type: bool,
     /// Whether it gets a session of its own, without that terminal.
@@ -86,6 +91,12 @@ pub(crate) enum Work {
     Mount { target: CString, replace: bool },
     /// Unmounts the one that delegates.
     Unmount { target: CString },
+    /// Opens the root of the one that belongs to the container, for the manager; of this device,
+    /// major and minor, if that is said.
+    Reach {
+        target: CString,
+        device: Option<(u32, u32)>,
+    },
 }
 
 /// All that the new process does.
@@ -93,9 +104,8 @@ pub(crate) struct Plan {
     /// Leads to the manager for the time of the set-up.
     pub(crate) setup: OwnedFd,
     pub(crate) place: Place,
-    /// The ids to take on inside.
-    pub(crate) uid: Uid,
-    pub(crate) gid: Gid,
+    /// The ids to take on inside; without a change of the user namespace they stay.
+    pub(crate) ids: Option<(Uid, Gid)>,
     pub(crate) work: Work,
     /// The descriptors that stay open; a buffer, for there is no allocating in the new process.
     pub(crate) keep: Vec<RawFd>,
@@ -155,9 +165,15 @@ impl Plan {
                 bpffs::mount(setup, target, replace_in.then_some(*replace))?;
             }
             Work::Unmount { target } => bpffs::unmount(target)?,
+            Work::Reach { target, device } => bpffs::reach(setup, target, *device)?,
         }
         match &mut self.place {
-            Place::New(new) => first::run(setup, new),
+            Place::New(new) => {
+                if new.no_bpffs {
+                    hide::drop_sys_admin().map_err(at(Step::Hide))?;
+                }
+                first::run(setup, new)
+            }
             Place::Existing { .. } => {
                 tell(setup, &[DONE]);
                 Ok(0)
@@ -195,9 +211,12 @@ impl Plan {
     }
 
     fn take_ids(&self) -> rustix::io::Result<()> {
+        let Some((uid, gid)) = self.ids else {
+            return Ok(());
+        };
         drop_groups()?;
-        rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid)?;
-        rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid)
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
     }
 }
 
@@ -249,6 +268,9 @@ fn isolate(new: &NewContainer) -> Result<()> {
     if new.own_pids {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None).map_err(at(Step::Proc))?;
+    }
+    if new.no_bpffs {
+        hide::hide()?;
     }
     sys::new_session_keyring().map_err(at(Step::Keyring))
 }

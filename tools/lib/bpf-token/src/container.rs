@@ -61,6 +61,7 @@ pub struct Container {
     gids: Vec<IdMap>,
     namespaces: i32,
     bpffs: Option<(Delegation, PathBuf)>,
+    no_bpffs: bool,
     fds: Vec<(OwnedFd, i32)>,
     limit: Duration,
 }
@@ -81,6 +82,7 @@ impl Container {
             gids: vec![IdMap::root(gid)],
             namespaces: libc::CLONE_NEWUSER | libc::CLONE_NEWNS,
             bpffs: None,
+            no_bpffs: false,
             fds: Vec::new(),
             limit: LIMIT,
         }
@@ -120,6 +122,26 @@ impl Container {
         self.uids = uids.into_iter().collect();
         self.gids = gids.into_iter().collect();
         self
+    }
+
+    /// Whether the container has its own user namespace, as it has if nothing is said here.
+    ///
+    /// Without one, the command has the caller's ids, groups and capabilities, and a token of the
+    /// caller's works for it. Namespaces of its own take CAP_SYS_ADMIN in the caller's.
+    #[must_use]
+    pub fn user(self, own: bool) -> Self {
+        self.namespace(libc::CLONE_NEWUSER, own)
+    }
+
+    /// Keeps the command from each BPF FS that there is, but for that of [`bpffs`](Self::bpffs): they
+    /// are unmounted in its mount namespace.
+    ///
+    /// So that it does not find them again by way of other processes, it gets a process namespace and
+    /// a `/proc` of its own, and not CAP_SYS_ADMIN, which could unmount that.
+    #[must_use]
+    pub fn without_bpffs(mut self) -> Self {
+        self.no_bpffs = true;
+        self.pid(true)
     }
 
     /// Whether the container has its own network namespace.
@@ -184,6 +206,12 @@ impl Container {
                 .ok_or_else(|| Error::Invalid(format!("a container needs a map of {what} ids")))
         };
         check_numbers(&self.fds)?;
+        let ids = if self.namespaces & libc::CLONE_NEWUSER == 0 {
+            None
+        } else {
+            let uid = Uid::from_raw(first(&self.uids, "user")?);
+            Some((uid, Gid::from_raw(first(&self.gids, "group")?)))
+        };
         let (delegation, work) = match self.bpffs {
             Some((delegation, target)) => {
                 let target = launch::target(&target)?;
@@ -197,6 +225,7 @@ impl Container {
         let own_pids = self.namespaces & libc::CLONE_NEWPID != 0;
         let place = Place::New(NewContainer {
             own_pids,
+            no_bpffs: self.no_bpffs,
             may_type: may_type(),
             new_session: false,
             arguments: Process::current()?.arguments()?,
@@ -212,16 +241,19 @@ impl Container {
             keep: Vec::with_capacity(Plan::needs(&place)),
             setup,
             place,
-            uid: Uid::from_raw(first(&self.uids, "user")?),
-            gid: Gid::from_raw(first(&self.gids, "group")?),
+            ids,
             work,
         };
         let process = launch::start(plan, self.namespaces)?;
-        idmap::write(&process.process()?, &self.uids, &self.gids)?;
+        if ids.is_some() {
+            idmap::write(&process.process()?, &self.uids, &self.gids)?;
+        }
         launch::tell(&ours, MAPPED)?;
         match launch::manage(&ours, delegation.as_ref(), self.limit) {
             Ok(Outcome::Executed(command)) => Ok(Running::new(process, command, life, own_pids)),
-            Ok(Outcome::Done) => Err(Error::Handshake("the container has no command".to_owned())),
+            Ok(Outcome::Done | Outcome::Reached(_)) => {
+                Err(Error::Handshake("the container has no command".to_owned()))
+            }
             Err(Error::Container {
                 step: Step::Exec,
                 errno,

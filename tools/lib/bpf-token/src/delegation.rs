@@ -6,14 +6,18 @@ use std::str::FromStr;
 
 use crate::errno::Errno;
 use crate::error::Error;
+use crate::error::Feature;
 use crate::error::Result;
 use crate::fs_context::FsContext;
+use crate::grant;
 use crate::grant::Grant;
 use crate::grant::Items;
 use crate::info::TokenInfo;
 use crate::kernel::Kernel;
+use crate::kernel::Missing;
 use crate::kind::Enumerator;
 use crate::kind::Kind;
+use crate::mask;
 use crate::mask::Mask;
 use crate::names::AttachType;
 use crate::names::Cmd;
@@ -61,6 +65,28 @@ pub struct Delegation {
     pub progs: Grant<ProgType>,
     /// Attach types, for the `expected_attach_type` of `BPF_PROG_LOAD`.
     pub attachs: Grant<AttachType>,
+    /// A number by which policies of the host know for whom they decide; each token has it. 0 is
+    /// none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_zero"))]
+    pub cookie: u64,
+}
+
+/// The mount option of the cookie.
+pub(crate) const COOKIE: &str = "delegate_cookie";
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(crate) fn is_zero(cookie: &u64) -> bool {
+    *cookie == 0
+}
+
+/// Reads a cookie as the kernel does, for this option.
+pub(crate) fn parse_cookie(option: &'static str, text: &str) -> Result<u64> {
+    grant::parse_number(text.trim()).map_err(|_| Error::Syntax {
+        option,
+        item: text.to_owned(),
+        problem: "a cookie is a number of at most 64 bits, in decimal, 0x hex or 0 octal"
+            .to_owned(),
+    })
 }
 
 impl Delegation {
@@ -102,6 +128,13 @@ impl Delegation {
         self
     }
 
+    /// Sets the cookie, a number by which policies of the host know for whom they decide.
+    #[must_use]
+    pub fn cookie(mut self, cookie: u64) -> Self {
+        self.cookie = cookie;
+        self
+    }
+
     /// The four kinds with what is delegated of each.
     pub(crate) fn each(&self) -> [(&'static Kind, &Items); 4] {
         [
@@ -112,24 +145,34 @@ impl Delegation {
         ]
     }
 
-    /// Adds the items of a mount option's value.
+    /// Adds the items of a mount option's value; a cookie there is only one of.
     ///
     /// # Errors
     ///
     /// [`Error::Option`] if there is no such option, [`Error::Syntax`] for an item that no kernel
-    /// accepts.
+    /// accepts, and for a second cookie.
     pub fn add_option(&mut self, option: &str, value: &str) -> Result<()> {
-        let each = [
-            (Cmd::KIND, &mut self.cmds.items),
-            (MapType::KIND, &mut self.maps.items),
-            (ProgType::KIND, &mut self.progs.items),
-            (AttachType::KIND, &mut self.attachs.items),
-        ];
-        let found = each.into_iter().find(|(kind, _)| kind.option == option);
+        if option == COOKIE {
+            return self.add_cookie(parse_cookie(COOKIE, value)?);
+        }
+        let mut each = self.each_mut().into_iter();
+        let found = each.find(|(kind, _)| kind.option == option);
         let (kind, items) = found.ok_or_else(|| Error::Option {
             option: option.to_owned(),
         })?;
         items.add(Items::parse(kind, value)?);
+        Ok(())
+    }
+
+    fn add_cookie(&mut self, cookie: u64) -> Result<()> {
+        if self.cookie != 0 && self.cookie != cookie {
+            return Err(Error::Syntax {
+                option: COOKIE,
+                item: cookie.to_string(),
+                problem: format!("there is another one, {}; give one", self.cookie),
+            });
+        }
+        self.cookie = cookie;
         Ok(())
     }
 
@@ -141,18 +184,34 @@ impl Delegation {
     /// The mount options to set, as keys and values for fsconfig(2).
     pub fn options(&self) -> Vec<(&'static str, String)> {
         let set = self.each().into_iter().filter(|(_, it)| !it.is_empty());
-        set.map(|(kind, items)| (kind.option, items.option_value()))
-            .collect()
+        let masks = set.map(|(kind, items)| (kind.option, items.option_value()));
+        masks.chain(self.cookie_option()).collect()
     }
 
-    /// The options in names, for people and for command lines: what is not delegated is left out.
+    fn cookie_option(&self) -> Option<(&'static str, String)> {
+        (self.cookie != 0).then(|| (COOKIE, self.cookie.to_string()))
+    }
+
+    /// The lists in names, for people and for command lines: what is not delegated is left out.
     pub fn named_options(&self) -> Vec<(&'static Kind, String)> {
         let set = self.each().into_iter().filter(|(_, it)| !it.is_empty());
         set.map(|(kind, items)| (kind, items.names(kind).join(":")))
             .collect()
     }
 
-    /// What is in this and not in the other, which may be a limit.
+    /// What is in both, with the cookie of this one.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self {
+            cmds: self.cmds.items.intersection(&other.cmds.items).into(),
+            maps: self.maps.items.intersection(&other.maps.items).into(),
+            progs: self.progs.items.intersection(&other.progs.items).into(),
+            attachs: self.attachs.items.intersection(&other.attachs.items).into(),
+            cookie: self.cookie,
+        }
+    }
+
+    /// What is in this and not in the other, which may be a limit; a cookie that is another one, too.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         Self {
@@ -160,7 +219,30 @@ impl Delegation {
             maps: self.maps.items.difference(&other.maps.items).into(),
             progs: self.progs.items.difference(&other.progs.items).into(),
             attachs: self.attachs.items.difference(&other.attachs.items).into(),
+            cookie: if self.cookie == other.cookie {
+                0
+            } else {
+                self.cookie
+            },
         }
+    }
+
+    /// The same with other bits.
+    pub(crate) fn map_bits(mut self, map: impl Fn(&Kind, u64) -> u64) -> Self {
+        for (kind, items) in self.each_mut() {
+            items.bits = map(kind, items.bits);
+            items.named &= items.bits;
+        }
+        self
+    }
+
+    fn each_mut(&mut self) -> [(&'static Kind, &mut Items); 4] {
+        [
+            (Cmd::KIND, &mut self.cmds.items),
+            (MapType::KIND, &mut self.maps.items),
+            (ProgType::KIND, &mut self.progs.items),
+            (AttachType::KIND, &mut self.attachs.items),
+        ]
     }
 
     /// What the running kernel lacks of what was asked for by name.
@@ -178,6 +260,33 @@ impl Delegation {
         }
         if missing.is_empty() {
             return Ok(());
+        }
+        Err(Error::NotInKernel { missing })
+    }
+
+    /// The bits of the four lists, with what only the running kernel has a name for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInKernel`].
+    pub(crate) fn bits(&self, kernel: &Kernel) -> Result<[u64; 4]> {
+        self.check(kernel)?;
+        let mut bits = [0; 4];
+        let mut missing = Vec::new();
+        for (bits, (kind, items)) in bits.iter_mut().zip(self.each()) {
+            *bits = items.bits;
+            for name in &items.newer {
+                match kernel.value(kind, name) {
+                    Some(value) => *bits |= mask::bit(value),
+                    None => missing.push(Missing {
+                        kind,
+                        name: name.clone(),
+                    }),
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(bits);
         }
         Err(Error::NotInKernel { missing })
     }
@@ -218,10 +327,17 @@ impl Delegation {
     ///
     /// # Errors
     ///
-    /// [`Error::NotInKernel`] for a name that the running kernel lacks; `EPERM` if the caller lacks
-    /// CAP_SYS_ADMIN in the initial user namespace.
+    /// [`Error::NotInKernel`] for a name that the running kernel lacks; [`Error::Unsupported`] for a
+    /// cookie if it has none; `EPERM` if the caller lacks CAP_SYS_ADMIN in the initial user
+    /// namespace.
     pub fn apply(&self, context: &FsContext) -> Result<()> {
         self.check(Kernel::running())?;
+        if let Some((option, value)) = self.cookie_option() {
+            if !context.has_cookies() {
+                return Err(Error::Unsupported(Feature::Cookies));
+            }
+            context.set(option, value)?;
+        }
         for (kind, items) in self.each() {
             if items.is_empty() {
                 continue;
@@ -277,13 +393,14 @@ impl fmt::Display for Warning {
 }
 
 impl From<TokenInfo> for Delegation {
-    /// The delegation whose tokens grant just this.
+    /// The delegation whose tokens grant just this, and have its cookie.
     fn from(info: TokenInfo) -> Self {
         Self {
             cmds: info.cmds.into(),
             maps: info.maps.into(),
             progs: info.progs.into(),
             attachs: info.attachs.into(),
+            cookie: info.cookie,
         }
     }
 }
@@ -314,7 +431,9 @@ impl FromStr for Delegation {
 impl fmt::Display for Delegation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = |(kind, value): (&Kind, String)| format!("{}={value}", kind.option);
-        let options: Vec<String> = self.named_options().into_iter().map(option).collect();
+        let masks = self.named_options().into_iter().map(option);
+        let cookie = self.cookie_option().map(|(key, it)| format!("{key}={it}"));
+        let options: Vec<String> = masks.chain(cookie).collect();
         f.write_str(&options.join(","))
     }
 }
@@ -382,6 +501,64 @@ mod tests {
             }
         }
         assert!(seen >= 4, "only {seen} examples");
+    }
+
+    #[test]
+    fn a_cookie_is_one_number() {
+        for (text, cookie) in [
+            ("0x10", 16),
+            ("010", 8),
+            ("18446744073709551615", u64::MAX),
+            ("0", 0),
+        ] {
+            let text = format!("delegate_maps=hash,delegate_cookie={text}");
+            let delegation: Delegation = text.parse().unwrap();
+            assert_eq!(delegation.cookie, cookie);
+            assert_eq!(
+                delegation.to_string().parse::<Delegation>().unwrap(),
+                delegation
+            );
+        }
+        let delegation = Delegation::new().maps(MapType::HASH).cookie(7);
+        assert_eq!(delegation.options()[1], ("delegate_cookie", "7".to_owned()));
+        assert!(Delegation::new().cookie(7).is_empty());
+        for (text, reason) in [
+            ("delegate_cookie=18446744073709551616", "at most 64 bits"),
+            ("delegate_cookie=-1", "at most 64 bits"),
+            ("delegate_cookie=", "at most 64 bits"),
+            ("delegate_cookie=7,delegate_cookie=8", "another one, 7"),
+            ("delegate_cooky=7", "is \"delegate_cookie\" meant?"),
+        ] {
+            let error = text.parse::<Delegation>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_stays_of_a_delegation() {
+        let stays = |now: &str, keep: &str| {
+            let (now, keep): (Delegation, Delegation) =
+                (now.parse().unwrap(), keep.parse().unwrap());
+            now.intersection(&keep).to_string()
+        };
+        let now = "delegate_maps=hash:quantum,delegate_progs=any,delegate_cookie=7";
+        for (keep, left) in [
+            (
+                "delegate_maps=hash:array",
+                "delegate_maps=hash,delegate_cookie=7",
+            ),
+            (
+                "delegate_maps=any",
+                "delegate_maps=hash:quantum,delegate_cookie=7",
+            ),
+            (
+                "delegate_progs=xdp:teleport",
+                "delegate_progs=xdp:teleport,delegate_cookie=7",
+            ),
+            ("delegate_cmds=any,delegate_cookie=8", "delegate_cookie=7"),
+        ] {
+            assert_eq!(stays(now, keep), left, "{keep}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::delegation::Delegation;
+use crate::delegation::COOKIE;
 use crate::errno::Errno;
 use crate::errno::IntoErrno;
 use crate::kernel::Missing;
@@ -56,6 +58,18 @@ pub enum Error {
     NotInKernel {
         /// The names, at least one.
         missing: Vec<Missing>,
+    },
+
+    /// The running kernel lacks what was asked for, which was found out by trying.
+    #[error("this kernel has no {0}")]
+    Unsupported(Feature),
+
+    /// A BPF FS delegates what was to be taken back: somebody else changed it at the same time.
+    #[error("the BPF FS still delegates {beyond}: somebody else changed it meanwhile; try again")]
+    #[non_exhaustive]
+    StillDelegated {
+        /// What was to be taken back.
+        beyond: Box<Delegation>,
     },
 
     /// A system call failed.
@@ -142,6 +156,40 @@ pub enum Error {
     },
 }
 
+/// What `CONFIG_BPF_TOKEN_RUST` has and the C implementation of Linux 7.3 has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Feature {
+    /// Tokens that permit less than their source, and tokens from tokens.
+    Restriction,
+    /// Delegations with a cookie.
+    Cookies,
+    /// Delegations that can be taken back.
+    Narrowing,
+    /// Programs that tell that they were loaded through a token.
+    Inventory,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Restriction => "restricted tokens: it does not know BPF_F_TOKEN_RESTRICT",
+            Self::Cookies => {
+                "cookies for delegations: it passes over the mount option delegate_cookie, so that \
+                 no policy would see it"
+            }
+            Self::Narrowing => {
+                "way to take a delegation back: the remount succeeded and changed nothing, so all \
+                 that was delegated still is; what helps is to end the processes that hold tokens"
+            }
+            Self::Inventory => {
+                "inventory of tokens: a program does not tell that it was loaded through one"
+            }
+        })?;
+        f.write_str(" (CONFIG_BPF_TOKEN_RUST has it)")
+    }
+}
+
 /// What was to be done when a system call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -152,6 +200,8 @@ pub enum Action {
         /// The directory, where it is known.
         bpffs: Option<PathBuf>,
     },
+    /// `BPF_TOKEN_CREATE` with `BPF_F_TOKEN_RESTRICT`.
+    RestrictToken,
     /// `BPF_OBJ_GET_INFO_BY_FD` of a token.
     TokenInfo,
     /// `BPF_MAP_CREATE`.
@@ -276,6 +326,7 @@ impl fmt::Display for Action {
             Self::CreateToken { bpffs: Some(path) } => {
                 write!(f, "create BPF token from {}", path.display())
             }
+            Self::RestrictToken => f.write_str("create restricted BPF token"),
             Self::TokenInfo => f.write_str("get info of BPF token"),
             Self::CreateMap { map_type, name } => {
                 f.write_str("create map")?;
@@ -317,13 +368,14 @@ impl From<&str> for Action {
 
 /// The option that may have been meant.
 fn near(option: &str) -> String {
-    let close = kind::closest(option, Kind::ALL.map(|kind| kind.option));
+    let all = Kind::ALL.map(|kind| kind.option);
+    let close = kind::closest(option, all.into_iter().chain([COOKIE]));
     close.map_or_else(String::new, |close| format!(" (is \"{close}\" meant?)"))
 }
 
 fn options() -> String {
     let [first, second, third, last] = Kind::ALL.map(|kind| kind.option);
-    format!("{first}, {second}, {third} and {last}")
+    format!("{first}, {second}, {third}, {last} and {COOKIE}")
 }
 
 fn list(missing: &[Missing]) -> String {

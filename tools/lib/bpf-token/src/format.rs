@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::delegation;
 use crate::delegation::Delegation;
 use crate::error::Error;
 use crate::error::Result;
@@ -105,15 +106,23 @@ impl Format {
     /// # Errors
     ///
     /// [`Error::Invalid`] for what the format has no word for: systemd has names only, and none for
-    /// bits that nothing is named after.
+    /// bits that nothing is named after; systemd, Incus and LXD have none for a cookie.
     pub fn write(self, delegation: &Delegation) -> Result<String> {
         let lines = match self {
             Self::Run => {
                 let option = |(kind, value): (&Kind, String)| format!("--{} {value}", kind.key);
                 let options = delegation.named_options().into_iter().map(option);
-                return Ok(ended(options.collect::<Vec<_>>().join(" ")));
+                let cookie = (delegation.cookie != 0)
+                    .then(|| format!("{COOKIE_OPTION} {}", delegation.cookie));
+                return Ok(ended(options.chain(cookie).collect::<Vec<_>>().join(" ")));
             }
             Self::Mount => return Ok(ended(delegation.to_string())),
+            Self::Systemd | Self::Incus | Self::Lxd if delegation.cookie != 0 => {
+                return Err(Error::Invalid(format!(
+                    "{}: {self} has no setting for it; mount the BPF FS with \"bpftoken mount --cookie\"",
+                    delegation::COOKIE
+                )));
+            }
             Self::Systemd => systemd::write(delegation)?,
             Self::Incus => keys::INCUS.write(delegation),
             Self::Lxd => keys::LXD.write(delegation),
@@ -186,6 +195,9 @@ fn unknown<'a>(what: &str, word: &str, all: impl IntoIterator<Item = &'a str> + 
     ))
 }
 
+/// The option of `bpftoken run` for a cookie.
+const COOKIE_OPTION: &str = "--cookie";
+
 fn read_options(text: &str) -> Result<Delegation> {
     let mut delegation = Delegation::new();
     let mut words = text.split_whitespace();
@@ -197,14 +209,20 @@ fn read_options(text: &str) -> Result<Delegation> {
         let kind = Kind::ALL
             .into_iter()
             .find(|kind| option.strip_prefix("--") == Some(kind.key));
-        let Some(kind) = kind else {
-            let options = Kind::ALL.map(|kind| format!("--{}", kind.key));
-            let options: Vec<&str> = options.iter().map(String::as_str).collect();
-            return Err(unknown("option of a delegation", option, options));
+        let (mount_option, what) = match kind {
+            Some(kind) => (kind.option, "list"),
+            None if option == COOKIE_OPTION => (delegation::COOKIE, "number"),
+            None => {
+                let options = Kind::ALL.map(|kind| format!("--{}", kind.key));
+                let options = options.iter().map(String::as_str).chain([COOKIE_OPTION]);
+                let options: Vec<&str> = options.collect();
+                return Err(unknown("option of a delegation", option, options));
+            }
         };
         let value = value.or_else(|| words.next());
-        let value = value.ok_or_else(|| Error::Invalid(format!("{option}: no list follows it")))?;
-        delegation.add_option(kind.option, unquoted(value))?;
+        let value =
+            value.ok_or_else(|| Error::Invalid(format!("{option}: no {what} follows it")))?;
+        delegation.add_option(mount_option, unquoted(value))?;
     }
     Ok(delegation)
 }
@@ -243,7 +261,8 @@ fn object(text: &str) -> Result<Map<String, Value>> {
 
 fn read_json(text: &str) -> Result<Delegation> {
     let object = object(text)?;
-    let keys = Kind::ALL.map(|kind| kind.key);
+    let keys = Kind::ALL.map(|kind| kind.key).into_iter().chain(["cookie"]);
+    let keys: Vec<&str> = keys.collect();
     if let Some(key) = object.keys().find(|key| !keys.contains(&key.as_str())) {
         return Err(unknown("list of a delegation", key, keys));
     }

@@ -14,9 +14,11 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
+use rustix::mount::FsPickFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MoveMountFlags;
 
+use crate::delegation::COOKIE;
 use crate::error::Action;
 use crate::error::Error;
 use crate::error::Result;
@@ -52,6 +54,31 @@ impl FsContext {
         rustix::mount::fsopen(c"bpf", FsOpenFlags::FSOPEN_CLOEXEC)
             .map(Self)
             .map_err(|errno| Error::sys("fsopen bpf", errno))
+    }
+
+    /// Opens a context to change the options of a BPF FS: the root directory of one of its mounts.
+    /// [`Instance`](crate::Instance) does that and looks whether it worked.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without CAP_SYS_ADMIN in the mount namespace's user namespace, `EINVAL` if no mount
+    /// has its root there.
+    pub fn pick(root: impl AsFd) -> Result<Self> {
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        rustix::mount::fspick(root, c"", flags)
+            .map(Self)
+            .map_err(|errno| Error::sys("fspick BPF FS", errno))
+    }
+
+    /// Gives the file system the options of a context that [`pick`](Self::pick) opened. The C
+    /// implementation of Linux 7.3 says that it did and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if a delegation changes without CAP_SYS_ADMIN in the initial user namespace.
+    pub fn reconfigure(&self) -> Result<()> {
+        rustix::mount::fsconfig_reconfigure(&self.0)
+            .map_err(|errno| self.error("reconfigure BPF FS", errno))
     }
 
     /// Sets an option.
@@ -125,6 +152,13 @@ impl FsContext {
         // What the kernel said of the bad mask is of no interest to anybody.
         drop(self.take_log());
         bpffs
+    }
+
+    /// Whether the kernel knows the option for a cookie: only then it refuses one that is no number.
+    pub(crate) fn has_cookies(&self) -> bool {
+        let refused = rustix::mount::fsconfig_set_string(&self.0, COOKIE, c"?").is_err();
+        drop(self.take_log());
+        refused
     }
 
     fn error(&self, action: impl Into<Action>, errno: Errno) -> Error {

@@ -96,6 +96,22 @@ impl Items {
         }
     }
 
+    /// What is in both.
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let has = |set: &Self, name: &String| set.bits == u64::MAX || set.newer.contains(name);
+        let mut newer: Vec<String> = Vec::new();
+        for name in self.newer.iter().chain(&other.newer) {
+            if has(self, name) && has(other, name) && !newer.contains(name) {
+                newer.push(name.clone());
+            }
+        }
+        Self {
+            bits: self.bits & other.bits,
+            named: self.named & other.bits,
+            newer,
+        }
+    }
+
     /// What is in this and not in the other.
     pub(crate) fn difference(&self, other: &Self) -> Self {
         let beyond = |name: &&String| other.bits != u64::MAX && !other.newer.contains(name);
@@ -213,7 +229,7 @@ impl Items {
 }
 
 /// What kstrtou64() with base 0 accepts.
-fn parse_number(text: &str) -> Result<u64, &'static str> {
+pub(crate) fn parse_number(text: &str) -> Result<u64, &'static str> {
     let digits = text.strip_prefix('+').unwrap_or(text);
     let lower = digits.to_ascii_lowercase();
     let (digits, radix) = match (lower.strip_prefix("0x"), lower.strip_prefix('0')) {

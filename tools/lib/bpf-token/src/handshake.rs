@@ -286,13 +286,22 @@ pub(crate) fn send_context(
     socket: BorrowedFd<'_>,
     context: BorrowedFd<'_>,
 ) -> rustix::io::Result<()> {
+    send_fd(socket, CONTEXT, context)
+}
+
+/// Sends this word and a descriptor, without allocating.
+pub(crate) fn send_fd(
+    socket: BorrowedFd<'_>,
+    word: u8,
+    fd: BorrowedFd<'_>,
+) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [context];
+    let fds = [fd];
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(Errno::NOBUFS);
     }
-    let data = [IoSlice::new(&[CONTEXT])];
+    let data = [IoSlice::new(std::slice::from_ref(&word))];
     retry(|| rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL)).map(drop)
 }
 

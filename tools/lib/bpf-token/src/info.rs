@@ -11,7 +11,10 @@ use crate::names::Cmd;
 use crate::names::MapType;
 use crate::names::ProgType;
 
-/// `struct bpf_token_info`: what a token grants.
+/// `struct bpf_token_info`: what a token grants now.
+///
+/// Where the kernel can take back what a BPF FS delegates, that is less than it was made with once
+/// something was taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -24,6 +27,12 @@ pub struct TokenInfo {
     pub progs: Mask<ProgType>,
     /// Attach types.
     pub attachs: Mask<AttachType>,
+    /// The manager's word for whom it delegates to, for policies; 0 if it gave none.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "crate::delegation::is_zero")
+    )]
+    pub cookie: u64,
 }
 
 /// One of the four sets, without the type of its kind: what is needed to walk them.
@@ -56,13 +65,14 @@ impl std::fmt::Display for AnyMask {
 }
 
 impl TokenInfo {
-    /// The info with these bits, in the order of [`Kind::ALL`].
+    /// The info with these bits, in the order of [`Kind::ALL`], and without a cookie.
     pub const fn from_bits([cmds, maps, progs, attachs]: [u64; 4]) -> Self {
         Self {
             cmds: Mask::from_bits(cmds),
             maps: Mask::from_bits(maps),
             progs: Mask::from_bits(progs),
             attachs: Mask::from_bits(attachs),
+            cookie: 0,
         }
     }
 
@@ -74,6 +84,13 @@ impl TokenInfo {
             self.progs.bits(),
             self.attachs.bits(),
         ]
+    }
+
+    /// The same sets with this cookie.
+    #[must_use]
+    pub const fn with_cookie(mut self, cookie: u64) -> Self {
+        self.cookie = cookie;
+        self
     }
 
     /// The four sets, each with its kind.
@@ -110,18 +127,24 @@ impl TokenInfo {
                 None => return None,
             };
         }
-        Some(Self::from_bits(all))
+        let cookie = match text.lines().find_map(|line| line.strip_prefix("cookie:\t")) {
+            Some(cookie) => cookie.parse().ok()?,
+            // It is 0, or the kernel has none.
+            None => 0,
+        };
+        Some(Self::from_bits(all).with_cookie(cookie))
     }
 
     /// Whether nothing is granted.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.bits() == [0; 4]
     }
 
-    /// What is in this and not in the other: what a token of the other lacks of this.
+    /// What is in this and not in the other: what a token of the other lacks of this. It has no
+    /// cookie, and what the other methods return has this one's.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        self.zip(other, |own, other| own & !other)
+        self.zip(other, |own, other| own & !other).with_cookie(0)
     }
 
     /// What is in both.
@@ -145,10 +168,38 @@ impl TokenInfo {
             let drop = if mask.kind == kind { bit(value) } else { 0 };
             mask.bits & !drop
         }))
+        .with_cookie(self.cookie)
     }
 
     fn zip(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
         let (own, other) = (self.bits(), other.bits());
         Self::from_bits(std::array::from_fn(|at| combine(own[at], other[at])))
+            .with_cookie(self.cookie)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fdinfo_may_have_a_cookie() {
+        let masks =
+            "allowed_cmds:\t0x1\nallowed_maps:\tany\nallowed_progs:\t0x0\nallowed_attachs:\t0x0\n";
+        let info = |cookie: &str| TokenInfo::from_fdinfo(&format!("pos:\t0\n{masks}{cookie}"));
+        assert_eq!(info("").map(|info| info.cookie), Some(0));
+        let most = format!("cookie:\t{}\n", u64::MAX);
+        assert_eq!(info(&most).map(|info| info.cookie), Some(u64::MAX));
+        assert_eq!(info("cookie:\tx\n"), None);
+    }
+
+    #[test]
+    fn a_cookie_permits_nothing() {
+        let info = TokenInfo::from_bits([1, 0, 0, 0]).with_cookie(7);
+        assert!(!info.is_empty());
+        assert!(info.difference(&info).is_empty());
+        assert_eq!(info.difference(&info).cookie, 0);
+        assert_eq!(info.intersection(&TokenInfo::default()).cookie, 7);
+        assert!(TokenInfo::default().with_cookie(7).is_empty());
     }
 }

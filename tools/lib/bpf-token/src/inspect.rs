@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use procfs::process::MountInfo;
 use procfs::process::MountInfos;
 use procfs::FromRead;
 
 use crate::delegation::Delegation;
+use crate::delegation::COOKIE;
 use crate::error::Error;
 use crate::error::Result;
 use crate::info::TokenInfo;
@@ -41,6 +41,13 @@ pub struct DelegatedMount {
 ///
 /// [`Error::File`] if the process has ended, or its mounts may not be read.
 pub fn delegated_mounts(process: &Process) -> Result<Vec<DelegatedMount>> {
+    let mut mounts = bpffs_mounts(process)?;
+    mounts.retain(|mount| !mount.delegation.is_empty());
+    Ok(mounts)
+}
+
+/// Every BPF FS that a process sees, also one that delegates nothing.
+pub(crate) fn bpffs_mounts(process: &Process) -> Result<Vec<DelegatedMount>> {
     let text = process.read("mountinfo")?;
     let mounts = MountInfos::from_read(text.as_bytes()).map_err(|error| {
         let pid = process.pid();
@@ -49,23 +56,28 @@ pub fn delegated_mounts(process: &Process) -> Result<Vec<DelegatedMount>> {
     mounts
         .into_iter()
         .filter(|mount| mount.fs_type == "bpf")
-        .map(delegated)
-        .filter(|mount| !matches!(mount, Ok(mount) if mount.delegation.is_empty()))
+        .map(|mount| {
+            let options = mount.super_options.iter();
+            let options = options.filter_map(|(key, it)| Some((&**key, it.as_deref()?)));
+            Ok(DelegatedMount {
+                delegation: of_options(options)?,
+                target: mount.mount_point,
+                device: mount.majmin,
+            })
+        })
         .collect()
 }
 
-fn delegated(mount: MountInfo) -> Result<DelegatedMount> {
+/// The delegation among the options of a BPF FS.
+pub(crate) fn of_options<'a>(
+    options: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Delegation> {
+    let ours = |key: &str| key == COOKIE || Kind::ALL.iter().any(|kind| kind.option == key);
     let mut delegation = Delegation::new();
-    for kind in Kind::ALL {
-        if let Some(Some(value)) = mount.super_options.get(kind.option) {
-            delegation.add_option(kind.option, value)?;
-        }
+    for (key, value) in options.filter(|(key, _)| ours(key)) {
+        delegation.add_option(key, value)?;
     }
-    Ok(DelegatedMount {
-        target: mount.mount_point,
-        device: mount.majmin,
-        delegation,
-    })
+    Ok(delegation)
 }
 
 /// A token that a process holds a descriptor of.
@@ -74,7 +86,9 @@ fn delegated(mount: MountInfo) -> Result<DelegatedMount> {
 pub struct HeldToken {
     /// The descriptor's number.
     pub fd: i32,
-    /// What it grants.
+    /// The device number of the BPF FS that it was made from, `major:minor`.
+    pub device: String,
+    /// What it grants now, and its cookie.
     pub info: TokenInfo,
 }
 
@@ -98,8 +112,11 @@ pub fn held_tokens(process: &Process) -> Result<Vec<HeldToken>> {
         let (Ok(fd), Ok(text)) = (name.parse(), process.read(&format!("fdinfo/{name}"))) else {
             continue;
         };
-        if let Some(info) = TokenInfo::from_fdinfo(&text) {
-            tokens.push(HeldToken { fd, info });
+        let Some(info) = TokenInfo::from_fdinfo(&text) else {
+            continue;
+        };
+        if let Some(device) = process.device(&format!("fd/{name}")) {
+            tokens.push(HeldToken { fd, device, info });
         }
     }
     tokens.sort_by_key(|token| token.fd);

@@ -53,6 +53,13 @@ impl Kernel {
         Some(names.iter().fold(0, |bits, (_, value)| bits | (1 << value)))
     }
 
+    /// The value of a name that Linux 7.3 does not have.
+    pub(crate) fn value(&self, kind: &Kind, name: &str) -> Option<u32> {
+        let names = self.names(kind)?;
+        let found = names.iter().find(|(other, _)| other == name);
+        found.map(|&(_, value)| value)
+    }
+
     fn names(&self, kind: &Kind) -> Option<&[(String, u32)]> {
         let at = Kind::ALL.iter().position(|other| *other == kind)?;
         Some(&self.enums.as_ref()?[at])

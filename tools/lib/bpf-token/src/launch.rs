@@ -19,6 +19,7 @@ use crate::child::DONE;
 use crate::child::FAILED;
 use crate::child::GO;
 use crate::child::READY;
+use crate::child::ROOT;
 use crate::delegation::Delegation;
 use crate::errno::Errno;
 use crate::errno::IntoErrno;
@@ -38,6 +39,8 @@ use crate::sys;
 pub(crate) enum Outcome {
     /// The process did what it had to and ends.
     Done,
+    /// As `Done`; this is the root of the BPF FS that was looked for.
+    Reached(OwnedFd),
     /// This process has executed the command.
     Executed(Process),
 }
@@ -72,13 +75,14 @@ pub(crate) fn manage(
     let deadline = Deadline::new(limit);
     let mut context: Option<FsContext> = None;
     let mut command: Option<Process> = None;
+    let mut root: Option<OwnedFd> = None;
     let mut done = false;
     loop {
         let mut message = [0; 6];
         let received = handshake::receive(setup.as_fd(), &mut message, deadline)
             .map_err(|errno| Error::waiting("for the container to be set up", errno, limit))?;
         match (&message[..received.bytes], received.fd, delegation) {
-            ([], ..) if done => return Ok(Outcome::Done),
+            ([], ..) if done => return Ok(root.map_or(Outcome::Done, Outcome::Reached)),
             ([], ..) => {
                 return command.map(Outcome::Executed).ok_or_else(|| {
                     Error::Handshake("the container ended during its set-up".to_owned())
@@ -92,6 +96,7 @@ pub(crate) fn manage(
                 tell(setup, GO)?;
             }
             ([DONE], None, _) => done = true,
+            ([ROOT], Some(fd), None) if root.is_none() => root = Some(fd),
             ([FAILED, step, errno @ ..], ..) => {
                 let errno = <[u8; 4]>::try_from(errno).map_or(0, i32::from_ne_bytes);
                 let step = Step::of(*step).ok_or_else(|| {

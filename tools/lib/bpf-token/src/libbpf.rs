@@ -13,6 +13,7 @@
 
 use std::cell::RefCell;
 use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Mutex;
@@ -38,7 +39,6 @@ use crate::names::MapType;
 use crate::names::ProgType;
 use crate::reason::Reason;
 use crate::sys;
-use crate::token::Discovery;
 use crate::token::Token;
 
 /// Where libbpf is to take the token of an object from.
@@ -49,6 +49,9 @@ pub enum TokenPath<'a> {
     Default,
     /// This BPF FS; loading fails if it gives no token.
     BpfFs(&'a Path),
+    /// This token, for [`load`]. libbpf takes none by descriptor: a seccomp filter, in a thread that
+    /// is there for this, puts it in the place of the one that libbpf would make.
+    Token(&'a Token),
     /// No token.
     None,
 }
@@ -82,6 +85,8 @@ fn open(
     let path = match token {
         TokenPath::Default => None,
         TokenPath::None => Some(CString::default()),
+        // libbpf opens the directory and asks for a token from it, which is when it gets this one.
+        TokenPath::Token(_) => Some(CString::from(c"/")),
         TokenPath::BpfFs(path) => {
             let path = CString::new(path.as_os_str().as_bytes());
             Some(path.map_err(|_| Error::Invalid("a token path holds a NUL byte".to_owned()))?)
@@ -107,13 +112,19 @@ fn open(
 /// # Errors
 ///
 /// [`Error::Libbpf`], which names the map or program that failed, with the verifier's log, or the
-/// reason of a refusal.
+/// reason of a refusal. For [`TokenPath::Token`], those of seccomp(2): `ENOSYS` or `EINVAL` where the
+/// kernel cannot, `EBUSY` in a process that a seccomp filter already notifies somebody of.
 pub fn load(object: OpenObject, token: TokenPath<'_>) -> Result<Object> {
     let name = object
         .name()
         .map(|name| name.to_string_lossy().into_owned());
     let parts = Parts::of(&object);
-    let (loaded, said) = listen(|| object.load());
+    let load = || listen(|| object.load());
+    let (loaded, said) = match token {
+        TokenPath::Token(token) => sys::lend(token.as_fd(), load)
+            .map_err(|errno| Error::sys("have libbpf use a token by descriptor", errno))?,
+        _ => load(),
+    };
     loaded.map_err(|error| {
         let errno = errno(&error);
         let name = name.unwrap_or_default();
@@ -152,6 +163,7 @@ pub fn needs(object: &OpenObject) -> TokenInfo {
             .map(|(_, _, attach_type)| *attach_type)
             .chain([AttachType::CGROUP_INET_INGRESS])
             .collect(),
+        cookie: 0,
     }
 }
 
@@ -294,10 +306,8 @@ fn discover(path: TokenPath<'_>) -> Result<Option<Token>> {
     match path {
         TokenPath::None => Ok(None),
         TokenPath::BpfFs(path) => Token::from_bpffs(path).map(Some),
-        TokenPath::Default => Ok(match Token::discover(None)? {
-            Discovery::Found { token, .. } => Some(token),
-            Discovery::NotFound { .. } => None,
-        }),
+        TokenPath::Token(token) => token.try_clone().map(Some),
+        TokenPath::Default => Ok(Token::discover(None)?.into_token()),
     }
 }
 

@@ -14,9 +14,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::fs::AtFlags;
 use rustix::fs::Dir;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::StatxFlags;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -161,6 +163,13 @@ impl Process {
             }
         }
         Ok(names)
+    }
+
+    /// The device, `major:minor`, that a file of its directory leads to; none if it is gone.
+    pub(crate) fn device(&self, file: &str) -> Option<String> {
+        let found = rustix::fs::statx(&self.dir, file, AtFlags::empty(), StatxFlags::empty());
+        let found = found.ok()?;
+        Some(format!("{}:{}", found.stx_dev_major, found.stx_dev_minor))
     }
 
     /// Writes a file of its directory, in one call.

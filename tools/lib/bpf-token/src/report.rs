@@ -6,7 +6,8 @@
 //!
 //! A set of commands or types is a list of strings: `["any"]`, or names in the order of the enum and
 //! the rest as one number in hex, as in `["map_create", "prog_load", "0x8000000000"]`. An object of
-//! the four sets has the keys `cmds`, `maps`, `progs` and `attachs`.
+//! the four sets has the keys `cmds`, `maps`, `progs` and `attachs`, and `cookie`, a number of up to
+//! 64 bits, where there is one.
 //!
 //! | command | document |
 //! | --- | --- |
@@ -46,6 +47,10 @@ pub struct Show {
     pub mounts: Vec<Mount>,
     /// Each token that a process holds.
     pub tokens: Vec<HeldToken>,
+    /// Each program that was loaded through a token, and is still loaded; none if that is not known,
+    /// because the kernel does not tell or only root may ask.
+    #[serde(default)]
+    pub programs: Option<Vec<Program>>,
     /// Processes that could not be looked into.
     pub unreadable: Vec<Process>,
 }
@@ -91,8 +96,28 @@ pub struct HeldToken {
     pub user_namespace: String,
     /// The number of the descriptor.
     pub fd: i32,
-    /// What the token grants.
+    /// The BPF FS that the token was made from, `major:minor`, as in [`Mount::device`].
+    #[serde(default)]
+    pub device: String,
+    /// What the token grants now, and its cookie.
     pub grants: TokenInfo,
+}
+
+/// A program that was loaded through a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Program {
+    /// Its id.
+    pub id: u32,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub prog_type: String,
+    /// Its name.
+    pub name: String,
+    /// The user namespace of the token, by number.
+    pub user_namespace: String,
+    /// The cookie of the token; 0 for none.
+    pub cookie: u64,
 }
 
 /// `bpftoken check`: what an object needs to be delegated.
@@ -144,8 +169,11 @@ pub struct Load {
     pub version: u32,
     /// The object's file.
     pub object: String,
-    /// Where the token came from; none if the object was loaded without one.
+    /// The BPF FS that the token came from; none if there was no token, or it was passed on.
     pub token: Option<PathBuf>,
+    /// The number of the descriptor that the token was passed on as; none if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<i32>,
     /// The maps that were created, by name; with their path where they were pinned.
     pub maps: BTreeMap<String, Option<PathBuf>>,
     /// The programs that were loaded, by name; with their path where they were pinned.

@@ -36,6 +36,10 @@ pub enum Step {
     NotThere,
     /// To unmount the BPF FS on the target.
     Unmount,
+    /// To copy the mount namespace.
+    Copy,
+    /// To take each BPF FS out of reach.
+    Hide,
     /// To open an fs context.
     Open,
     /// To send the fs context to the manager.
@@ -55,7 +59,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 22] = [
+    const ALL: [(Self, &'static str); 24] = [
         (Self::Make, "make the process and its namespaces"),
         (Self::Close, "close what the container has no use for"),
         (Self::Manager, "wait for the manager"),
@@ -79,6 +83,8 @@ impl Step {
             "no delegated BPF FS is mounted on the target",
         ),
         (Self::Unmount, "unmount the BPF FS on the target"),
+        (Self::Copy, "copy the mount namespace"),
+        (Self::Hide, "take each BPF FS out of reach"),
         (Self::Open, "fsopen bpf"),
         (Self::Send, "send the fs context to the manager"),
         (Self::Mount, "fsmount"),

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The system calls that rustix does not have: bpf(2), clone(2), execveat(2); and a few calls of
+//! The system calls that rustix does not have: bpf(2), clone(2), execveat(2), statmount(2); and a few calls of
 //! libbpf. All of the crate's unsafe code.
 
 mod attr;
 mod bpf;
 mod exec;
 #[cfg(feature = "libbpf")]
+mod lend;
+#[cfg(feature = "libbpf")]
 mod libbpf;
+mod mount;
 mod process;
 mod terminal;
 
@@ -16,7 +19,10 @@ use rustix::io::Result;
 pub(crate) use bpf::*;
 pub(crate) use exec::*;
 #[cfg(feature = "libbpf")]
+pub(crate) use lend::*;
+#[cfg(feature = "libbpf")]
 pub(crate) use libbpf::*;
+pub(crate) use mount::*;
 pub(crate) use process::*;
 pub(crate) use terminal::*;
 

@@ -18,7 +18,9 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::handshake::Deadline;
 use crate::handshake::LIMIT;
+use crate::instance::Instance;
 use crate::launch;
+use crate::launch::Outcome;
 use crate::process::Process;
 
 /// A directory of a running container, to mount a delegated BPF FS on.
@@ -34,6 +36,7 @@ use crate::process::Process;
 pub struct Target<'a> {
     process: &'a Process,
     path: PathBuf,
+    device: Option<String>,
     replace: bool,
     limit: Duration,
 }
@@ -46,9 +49,17 @@ impl<'a> Target<'a> {
         Self {
             process,
             path: path.into(),
+            device: None,
             replace: false,
             limit: LIMIT,
         }
+    }
+
+    /// Has [`instance`](Self::instance) look for the BPF FS of this device, `major:minor`, only.
+    #[must_use]
+    pub fn device(mut self, device: impl Into<String>) -> Self {
+        self.device = Some(device.into());
+        self
     }
 
     /// Whether a BPF FS there that delegates to the container is replaced by the new one. Otherwise
@@ -80,7 +91,7 @@ impl<'a> Target<'a> {
             target: launch::target(&self.path)?,
             replace: self.replace,
         };
-        self.enter(work, Some(delegation))
+        self.enter(work, Some(delegation)).map(drop)
     }
 
     /// Unmounts the BPF FS on the directory that delegates to the container.
@@ -92,10 +103,33 @@ impl<'a> Target<'a> {
     /// As [`mount`](Self::mount); `EINVAL` if there is none.
     pub fn unmount(&self) -> Result<()> {
         let target = launch::target(&self.path)?;
-        self.enter(Work::Unmount { target }, None)
+        self.enter(Work::Unmount { target }, None).map(drop)
     }
 
-    fn enter(&self, work: Work, delegation: Option<&Delegation>) -> Result<()> {
+    /// The BPF FS on the directory that belongs to the container, to take back what it delegates.
+    ///
+    /// It is found also below what the container has mounted over it, and not if the container has
+    /// moved or unmounted it: keep the [`Instance`] of a container that is not trusted.
+    ///
+    /// # Errors
+    ///
+    /// As [`mount`](Self::mount); `EINVAL` with [`Step::NotThere`](crate::Step::NotThere) if there is
+    /// none, and `EPERM` with that step if the one of the device that was asked for belongs to another
+    /// user namespace.
+    pub fn instance(&self) -> Result<Instance> {
+        let target = launch::target(&self.path)?;
+        let device = self.device.as_deref().map(device_number).transpose()?;
+        match self.enter(Work::Reach { target, device }, None)? {
+            Outcome::Reached(root) => {
+                Ok(Instance::from_mount(root)?.seen_by(self.process.try_clone()?))
+            }
+            _ => Err(Error::Handshake(
+                "the container ended before its BPF FS was reached".to_owned(),
+            )),
+        }
+    }
+
+    fn enter(&self, work: Work, delegation: Option<&Delegation>) -> Result<Outcome> {
         self.check()?;
         let pidfd = self.process.try_clone()?.into_pidfd();
         let place = Place::Existing { pidfd };
@@ -104,15 +138,17 @@ impl<'a> Target<'a> {
             keep: Vec::with_capacity(Plan::needs(&place)),
             setup,
             place,
-            uid: Uid::from_raw(self.first_inside("uid_map")?),
-            gid: Gid::from_raw(self.first_inside("gid_map")?),
+            ids: Some((
+                Uid::from_raw(self.first_inside("uid_map")?),
+                Gid::from_raw(self.first_inside("gid_map")?),
+            )),
             work,
         };
         let mut process = launch::start(plan, 0)?;
         let deadline = Deadline::new(self.limit);
-        launch::manage(&ours, delegation, self.limit)?;
+        let outcome = launch::manage(&ours, delegation, self.limit)?;
         process.reap(deadline);
-        Ok(())
+        Ok(outcome)
     }
 
     fn check(&self) -> Result<()> {
@@ -143,6 +179,18 @@ impl<'a> Target<'a> {
                 Error::Invalid(format!("the {map} of process {pid} is empty"))
             })
     }
+}
+
+/// The two numbers of a device.
+fn device_number(device: &str) -> Result<(u32, u32)> {
+    let parsed = device
+        .split_once(':')
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    parsed.ok_or_else(|| {
+        Error::Invalid(format!(
+            "\"{device}\" is no device; write its numbers as major:minor, such as 0:45"
+        ))
+    })
 }
 
 /// Refuses to enter a container where the kernel would open the process that does to the container,

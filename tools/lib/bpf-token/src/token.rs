@@ -16,12 +16,15 @@ use rustix::process::PidfdGetfdFlags;
 use rustix::thread::CapabilitySet;
 
 use crate::command::Log;
+use crate::delegation::Delegation;
 use crate::errno::Errno;
 use crate::errno::IntoErrno;
 use crate::error::Action;
 use crate::error::Error;
+use crate::error::Feature;
 use crate::error::Result;
 use crate::info::TokenInfo;
+use crate::kernel::Kernel;
 use crate::reason::Reason;
 use crate::sys;
 
@@ -29,6 +32,9 @@ use crate::sys;
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
 /// The environment variable that tells libbpf where the BPF FS for a token is.
 pub const TOKEN_PATH_ENV: &str = "LIBBPF_BPF_TOKEN_PATH";
+/// The environment variable that names the descriptor of a token that was passed on, as
+/// `bpftoken restrict` sets it.
+pub const TOKEN_FD_ENV: &str = "BPF_TOKEN_FD";
 
 /// A BPF token: a descriptor that lends the delegation of a BPF FS to bpf(2).
 #[derive(Debug)]
@@ -83,6 +89,61 @@ impl Token {
         Self::create_from(dir.as_fd(), Some(path))
     }
 
+    /// Makes a narrower token, for one who needs less: it grants what this one grants and is in
+    /// `keep`. It is of the same BPF FS and has the same cookie.
+    ///
+    /// ```no_run
+    /// use bpf_token::{Cmd, Delegation, MapType, Token};
+    /// let token = Token::from_bpffs("/sys/fs/bpf")?;
+    /// let keep = Delegation::new().cmds(Cmd::MAP_CREATE).maps(MapType::ARRAY);
+    /// let for_worker = token.restrict(&keep)?;
+    /// # Ok::<(), bpf_token::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if the kernel has no restricted tokens; [`Error::NotInKernel`] for a
+    /// name that it lacks; [`Error::Invalid`] for a cookie in `keep`; `ENOENT` if nothing is left;
+    /// otherwise those of [`create`](Self::create).
+    pub fn restrict(&self, keep: &Delegation) -> Result<Self> {
+        Self::restricted(self.as_fd(), keep)
+    }
+
+    /// As [`create`](Self::create), with just what the BPF FS delegates and is in `keep`.
+    ///
+    /// # Errors
+    ///
+    /// As [`restrict`](Self::restrict).
+    pub fn create_restricted(bpffs: impl AsFd, keep: &Delegation) -> Result<Self> {
+        Self::restricted(bpffs.as_fd(), keep)
+    }
+
+    fn restricted(source: BorrowedFd<'_>, keep: &Delegation) -> Result<Self> {
+        if keep.cookie != 0 {
+            return Err(Error::Invalid(
+                "a restricted token has the cookie of its source; give none".to_owned(),
+            ));
+        }
+        let allowed = keep.bits(Kernel::running())?;
+        let errno = match sys::token_restrict(source, allowed, None) {
+            Ok(token) => return Ok(Self(token)),
+            Err(errno) => errno.into_errno(),
+        };
+        if errno == Errno::EINVAL && !sys::can_restrict() {
+            return Err(Error::Unsupported(Feature::Restriction));
+        }
+        let mut log = Log::new(4096);
+        let reason = match sys::token_restrict(source, allowed, Some(&mut log)) {
+            Ok(token) => return Ok(Self(token)),
+            Err(_) if !log.text().is_empty() => Reason::new(&log.text()),
+            Err(_) if errno == Errno::ENOENT => {
+                Reason::found("no token: of what the allowed_ fields name, nothing is delegated")
+            }
+            Err(_) => why_not_created(source, errno),
+        };
+        Err(Error::with_reason(Action::RestrictToken, errno, reason))
+    }
+
     /// Takes a descriptor, such as one received over a Unix socket, that must be a token.
     ///
     /// # Errors
@@ -112,15 +173,19 @@ impl Token {
         Self::from_fd(inherited_fd(number)?)
     }
 
-    /// Finds the token that libbpf would use.
+    /// Finds the token that libbpf would use, or one that was passed on.
     ///
-    /// An `explicit` path comes first, then [`TOKEN_PATH_ENV`]; either must work, and an empty one
-    /// means no token. With neither, [`DEFAULT_BPFFS`] is tried, and may lack a delegation.
+    /// An `explicit` path comes first, then the descriptor that [`TOKEN_FD_ENV`] names, then
+    /// [`TOKEN_PATH_ENV`]; each must work, and an empty one of the paths means no token. With none of
+    /// them, [`DEFAULT_BPFFS`] is tried, and may lack a delegation.
+    ///
+    /// libbpf knows nothing of [`TOKEN_FD_ENV`]; `libbpf::TokenPath::Token` has it use such a token.
     ///
     /// ```no_run
     /// use bpf_token::{Discovery, Token};
     /// match Token::discover(None)? {
     ///     Discovery::Found { path, .. } => println!("a token from {}", path.display()),
+    ///     Discovery::Passed { number, .. } => println!("the token that is descriptor {number}"),
     ///     Discovery::NotFound { reason } => println!("no token: {reason}"),
     /// }
     /// # Ok::<(), bpf_token::Error>(())
@@ -128,8 +193,21 @@ impl Token {
     ///
     /// # Errors
     ///
-    /// Those of [`from_bpffs`](Self::from_bpffs), for a path that must work.
+    /// Those of [`from_bpffs`](Self::from_bpffs) and of [`inherited`](Self::inherited), for what must
+    /// work.
     pub fn discover(explicit: Option<&Path>) -> Result<Discovery> {
+        if explicit.is_none() {
+            if let Some(number) = env::var_os(TOKEN_FD_ENV) {
+                let number = number.to_string_lossy();
+                let number: i32 = number.parse().map_err(|_| {
+                    Error::Invalid(format!(
+                        "{TOKEN_FD_ENV} is \"{number}\", which is not the number of a descriptor"
+                    ))
+                })?;
+                let token = Self::inherited(number)?;
+                return Ok(Discovery::Passed { token, number });
+            }
+        }
         let from_env = || env::var_os(TOKEN_PATH_ENV).map(PathBuf::from);
         let (path, who) = match explicit.map(Path::to_path_buf) {
             Some(path) => (Some(path), "the path given".to_owned()),
@@ -155,14 +233,29 @@ impl Token {
         }
     }
 
-    /// What the token grants (`BPF_OBJ_GET_INFO_BY_FD`; before Linux 6.17, from fdinfo).
+    /// Another descriptor of the same token.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` if the caller has too many descriptors.
+    pub fn try_clone(&self) -> Result<Self> {
+        let clone = rustix::io::fcntl_dupfd_cloexec(&self.0, 0);
+        clone
+            .map(Self)
+            .map_err(|errno| Error::sys("duplicate a descriptor", errno))
+    }
+
+    /// What the token grants now, and its cookie (`BPF_OBJ_GET_INFO_BY_FD`; before Linux 6.17, from
+    /// fdinfo).
     ///
     /// # Errors
     ///
     /// Those of bpf(2), and of reading /proc.
     pub fn info(&self) -> Result<TokenInfo> {
         let errno = match sys::token_info(self.as_fd()) {
-            Ok(bits) => return Ok(TokenInfo::from_bits(bits)),
+            Ok([masks @ .., cookie]) => {
+                return Ok(TokenInfo::from_bits(masks).with_cookie(cookie));
+            }
             Err(errno) => errno.into_errno(),
         };
         // A kernel without the command for tokens takes the descriptor for a wrong one.
@@ -223,6 +316,13 @@ pub enum Discovery {
         /// The BPF FS that it was made from.
         path: PathBuf,
     },
+    /// A token that was passed on.
+    Passed {
+        /// The token.
+        token: Token,
+        /// The number of the descriptor that was passed on.
+        number: i32,
+    },
     /// No token, and none that was asked for.
     NotFound {
         /// Why.
@@ -234,7 +334,15 @@ impl Discovery {
     /// The token, if there is one.
     pub fn token(&self) -> Option<&Token> {
         match self {
-            Self::Found { token, .. } => Some(token),
+            Self::Found { token, .. } | Self::Passed { token, .. } => Some(token),
+            Self::NotFound { .. } => None,
+        }
+    }
+
+    /// The token, if there is one.
+    pub fn into_token(self) -> Option<Token> {
+        match self {
+            Self::Found { token, .. } | Self::Passed { token, .. } => Some(token),
             Self::NotFound { .. } => None,
         }
     }

@@ -5,11 +5,9 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -25,13 +23,14 @@ use bpf_token::DEFAULT_BPFFS;
 use libbpf_rs::MapCore;
 use libbpf_rs::MapFlags;
 use libbpf_rs::Object;
-use libbpf_rs::RingBufferBuilder;
 use rustix::net::AddressFamily;
 use rustix::net::SocketType;
 
 use crate::client;
 use crate::load;
 use crate::story;
+use crate::tracing;
+use crate::worker;
 use crate::CLIENT;
 use crate::STDIN;
 
@@ -59,7 +58,7 @@ pub fn run() -> Result<()> {
     rustix::io::write(manager, b"t")?;
     rustix::io::read(manager, &mut start).context("wait for the manager")?;
     drop(token);
-    tracing()?;
+    drop(tracing::three_commands()?);
     networking()?;
 
     story::chapter("3. With one that leaves out the types of the two programs");
@@ -68,7 +67,19 @@ pub fn run() -> Result<()> {
     delegated(manager)?;
     load::load_refused(load::EXEC);
     load::load_refused(load::PACKETS);
-    Ok(())
+
+    story::chapter("4. Tracing is taken back from the running container");
+    rustix::mount::unmount(DEFAULT_BPFFS, rustix::mount::UnmountFlags::empty())
+        .context("unmount the BPF FS")?;
+    delegated(manager)?;
+    let tracer = tracing::Tracer::load()?;
+    rustix::io::write(manager, b"n")?;
+    rustix::io::read(manager, &mut start).context("wait for the manager")?;
+    tracing::goes_on(&tracer)?;
+    load::load_refused(load::EXEC);
+
+    story::chapter("5. A worker gets a narrower token, and no BPF FS");
+    worker::start(&Token::from_bpffs(DEFAULT_BPFFS)?)
 }
 
 /// Gets a BPF FS from the manager.
@@ -87,98 +98,6 @@ fn delegated(manager: BorrowedFd<'_>) -> Result<()> {
         .context("no BPF FS in /proc/mounts")?;
     story::evidence(line);
     Ok(())
-}
-
-/// An exec, as the program in the kernel or the container itself tells it.
-#[derive(Debug, PartialEq, Eq)]
-struct Exec {
-    pid: u32,
-    comm: String,
-    filename: String,
-}
-
-fn tracing() -> Result<()> {
-    let object = load::load(load::EXEC).context("load exec.bpf.o")?;
-    story::outcome(true, "exec.bpf.o loads: tracing, with a ring buffer");
-    let namespace = fs::metadata("/proc/self/ns/pid")?;
-    let id = [namespace.dev(), namespace.ino()].map(u64::to_ne_bytes);
-    map(&object, "namespace")?.update(&0u32.to_ne_bytes(), &id.concat(), MapFlags::ANY)?;
-    let link = object
-        .progs_mut()
-        .next()
-        .context("no program")?
-        .attach()
-        .context("attach to sched_process_exec")?;
-    story::act(
-        "container",
-        "attached it to the tracepoint sched_process_exec and executes three commands:",
-    );
-
-    let seen: Mutex<Vec<(Exec, u32)>> = Mutex::default();
-    let events = map(&object, "events")?;
-    let mut ring = RingBufferBuilder::new();
-    ring.add(&events, |bytes| {
-        if let (Some(event), Ok(mut seen)) = (parse(bytes), seen.lock()) {
-            seen.push(event);
-        }
-        0
-    })?;
-    let ring = ring.build()?;
-
-    let mut done = Vec::new();
-    for (path, argument) in [
-        ("/usr/bin/true", ""),
-        ("/usr/bin/basename", "/a/path"),
-        ("/usr/bin/id", "-u"),
-    ] {
-        let child = Command::new(path)
-            .arg(argument)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        done.push(Exec {
-            pid: child.id(),
-            comm: path.rsplit('/').next().unwrap_or(path).to_owned(),
-            filename: path.to_owned(),
-        });
-        ensure!(child.wait_with_output()?.status.success(), "{path} failed");
-    }
-    drop(link);
-    ring.consume()?;
-    drop(ring);
-
-    let seen = seen.into_inner().expect("nobody panics with it");
-    for (exec, host_pid) in &seen {
-        let Exec {
-            pid,
-            comm,
-            filename,
-        } = exec;
-        story::evidence(&format!(
-            "exec  pid {pid:<3} (host {host_pid})  comm {comm:<9}  {filename}"
-        ));
-    }
-    let seen: Vec<Exec> = seen.into_iter().map(|(exec, _)| exec).collect();
-    story::outcome(
-        seen == done,
-        "these are the pids and names of the three processes, and no others",
-    );
-    Ok(())
-}
-
-/// Reads `struct exec_event` of exec.bpf.c.
-fn parse(bytes: &[u8]) -> Option<(Exec, u32)> {
-    let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let text = |bytes: &[u8]| {
-        let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-        String::from_utf8_lossy(&bytes[..end]).into_owned()
-    };
-    let exec = Exec {
-        pid: number(0)?,
-        comm: text(bytes.get(8..24)?),
-        filename: text(bytes.get(24..88)?),
-    };
-    Some((exec, number(4)?))
 }
 
 fn networking() -> Result<()> {
@@ -291,7 +210,7 @@ fn if_index(name: &str) -> Result<i32> {
     Ok(index.try_into()?)
 }
 
-fn map<'a>(object: &'a Object, name: &str) -> Result<libbpf_rs::Map<'a>> {
+pub fn map<'a>(object: &'a Object, name: &str) -> Result<libbpf_rs::Map<'a>> {
     object
         .maps()
         .find(|map| map.name() == name)

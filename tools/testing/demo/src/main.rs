@@ -8,7 +8,10 @@ mod client;
 mod container;
 mod load;
 mod manager;
+mod neighbours;
 mod story;
+mod tracing;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,10 @@ const STDIN: i32 = 0;
 const CONTAINER: &str = "container";
 /// The first argument of the program when it is the client.
 const CLIENT: &str = "client";
+/// The first argument of the program when it is a worker of the container.
+const WORKER: &str = "worker";
+/// The first argument of the program when it is one of two containers.
+const NEIGHBOUR: &str = "neighbour";
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1);
@@ -28,6 +35,8 @@ fn main() -> ExitCode {
         None => manager::run(),
         Some(CONTAINER) => container::run(),
         Some(CLIENT) => client::run(),
+        Some(WORKER) => worker::run(),
+        Some(NEIGHBOUR) => neighbours::run(std::env::args().nth(2)),
         Some(other) => Err(anyhow::anyhow!(
             "\"{other}\": the demo takes no arguments; run it as root"
         )),

@@ -13,7 +13,10 @@ use bpf_token::Delegation;
 use bpf_token::IdMap;
 use bpf_token::Process;
 use bpf_token::Received;
+use bpf_token::Target;
+use bpf_token::DEFAULT_BPFFS;
 
+use crate::neighbours;
 use crate::story;
 use crate::CONTAINER;
 use crate::STDIN;
@@ -31,6 +34,12 @@ const ENOUGH: &str = "delegate_cmds=map_create:prog_load:btf_load,\
 const TOO_LITTLE: &str = "delegate_cmds=map_create:prog_load:btf_load,\
     delegate_maps=array:ringbuf,\
     delegate_progs=socket_filter,\
+    delegate_attachs=cgroup_inet_ingress:trace_raw_tp:xdp";
+
+/// What stays when tracing is taken back.
+const WITHOUT_TRACING: &str = "delegate_cmds=map_create:prog_load:btf_load,\
+    delegate_maps=array:ringbuf,\
+    delegate_progs=socket_filter:xdp,\
     delegate_attachs=cgroup_inet_ingress:trace_raw_tp:xdp";
 
 pub fn run() -> Result<()> {
@@ -68,9 +77,14 @@ pub fn run() -> Result<()> {
     serve(&ours, ENOUGH)?;
     held_token(&ours, pid)?;
     serve(&ours, TOO_LITTLE)?;
+    serve(&ours, ENOUGH)?;
+    take_back(&ours, pid)?;
 
     let status = container.wait()?;
     ensure!(status.success(), "the container ended with {status}");
+
+    story::chapter("6. A policy knows two containers apart");
+    neighbours::start()?;
     story::chapter("Every step came out as it should.");
     Ok(())
 }
@@ -108,6 +122,21 @@ fn held_token(socket: &UnixStream, pid: i32) -> Result<()> {
         granted == Some(enough),
         "the container holds a token that grants just this",
     );
+    rustix::io::write(socket, b"g").context("let the container go on")?;
+    Ok(())
+}
+
+/// Takes tracing back while the container's program runs.
+fn take_back(socket: &UnixStream, pid: i32) -> Result<()> {
+    let mut ready = [0];
+    rustix::io::read(socket, &mut ready).context("wait for the container's program")?;
+    let process = Process::open(pid)?;
+    let instance = Target::new(&process, DEFAULT_BPFFS).instance()?;
+    let change = instance.narrow(&WITHOUT_TRACING.parse()?)?;
+    story::act("manager", "takes tracing back; the BPF FS delegates now:");
+    for option in change.after.to_string().split(',') {
+        story::evidence(option);
+    }
     rustix::io::write(socket, b"g").context("let the container go on")?;
     Ok(())
 }

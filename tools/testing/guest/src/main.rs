@@ -33,7 +33,7 @@ fn run() -> Result<ExitCode, Failed> {
         return Err("needs root in the initial user namespace of a guest".into());
     }
     let implementation = Implementation::of_running_kernel()?;
-    eprintln!(
+    println!(
         "kernel {}, BPF token in {implementation}",
         kernel::release()
     );

@@ -37,7 +37,7 @@ use self::container::CONTAINER;
 use self::container::FIRST;
 use self::container::KILL;
 use self::container::LOOT;
-use self::container::STOP;
+pub use self::container::STOP;
 use self::container::SWAP;
 use crate::world::path;
 use crate::world::Holder;
@@ -60,14 +60,14 @@ const MOUNTS: usize = 200;
 const SECRET: &str = "only host root may read this";
 
 /// The hostile container, as its test sees it.
-struct Hostile {
-    running: Running,
+pub struct Hostile {
+    pub running: Running,
     stdin: File,
     stdout: BufReader<File>,
 }
 
 impl Hostile {
-    fn start(world: &World, what: &str) -> Result<Self> {
+    pub fn start(world: &World, what: &str) -> Result<Self> {
         let (theirs_in, ours_in) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (ours_out, theirs_out) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let running = Container::new(&world.own)
@@ -88,7 +88,7 @@ impl Hostile {
     }
 
     /// Ends the container and returns what it got hold of.
-    fn loot(mut self) -> Result<String> {
+    pub fn loot(mut self) -> Result<String> {
         self.stdin.write_all(b"\n")?;
         let mut loot = String::new();
         self.stdout.read_to_string(&mut loot)?;

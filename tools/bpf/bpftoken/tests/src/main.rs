@@ -9,14 +9,17 @@ mod check;
 mod convert;
 mod handshake;
 mod hostile;
+mod inventory;
 mod launch;
 mod library;
 mod managers;
+mod narrow;
 mod observe;
 mod oci;
 mod pages;
 mod profile;
 mod reasons;
+mod restrict;
 mod run;
 mod terminal;
 mod user;
@@ -41,7 +44,11 @@ fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'stati
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = world::role().or_else(hostile::role).or_else(launch::role) {
+    if let Some(code) = world::role()
+        .or_else(hostile::role)
+        .or_else(launch::role)
+        .or_else(restrict::role)
+    {
         return code;
     }
     if let Err(failed) =
@@ -53,12 +60,15 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 12] = [
+    let tables: [&[(&str, Test)]; 15] = [
         managers::TESTS,
         convert::TESTS,
         library::TESTS,
         run::TESTS,
         observe::TESTS,
+        narrow::TESTS,
+        inventory::TESTS,
+        restrict::TESTS,
         user::TESTS,
         hostile::TESTS,
         handshake::TESTS,

@@ -116,6 +116,15 @@ impl World {
         Ok(said(Command::new("unshare").args(args))?.code == Some(0))
     }
 
+    /// Whether the running kernel has what the C implementation of Linux 7.3 has not: narrower tokens,
+    /// taking back, cookies, an inventory. They came with this event.
+    pub fn has_narrowing() -> Result<bool> {
+        let event = "events/bpf_token/bpf_token_use";
+        let script = format!("mount -t tracefs tracefs /mnt && test -e /mnt/{event}");
+        let args = ["--mount", "--propagation", "private", "sh", "-c", &script];
+        Ok(said(Command::new("unshare").args(args))?.code == Some(0))
+    }
+
     pub fn bpftoken(&self) -> &str {
         path(&self.bpftoken)
     }
@@ -175,6 +184,7 @@ impl Said {
 pub fn role() -> Option<ExitCode> {
     match std::env::args().nth(1).as_deref() {
         Some(HOLD) => {}
+        Some(crate::inventory::LOADED) => return Some(ended(crate::inventory::loaded())),
         Some(crate::reasons::ROLE) => return Some(crate::reasons::role()),
         _ => return None,
     }
@@ -199,7 +209,13 @@ pub struct Holder {
 
 impl Holder {
     pub fn start(world: &World, options: &str) -> Result<Self> {
-        let mut command = world.contained(options, &[path(&world.own), HOLD]);
+        Self::start_as(world, HOLD, options)
+    }
+
+    /// This program with another first argument, of which it prints its number and goes on until its
+    /// standard input ends.
+    pub fn start_as(world: &World, role: &str, options: &str) -> Result<Self> {
+        let mut command = world.contained(options, &[path(&world.own), role]);
         let mut run = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -211,6 +227,13 @@ impl Holder {
         let pid = pid.context("the container does not get a token")?;
         Ok(Self { run, pid })
     }
+}
+
+/// Runs a script as root of the container of a process, in its user and mount namespaces.
+pub fn inside(pid: i32, script: &str) -> Result<Said> {
+    let pid = pid.to_string();
+    let args = ["-t", &pid, "-U", "-m", "sh", "-ec", script];
+    said(Command::new("nsenter").args(args).stdin(Stdio::null()))
 }
 
 impl Drop for Holder {

@@ -6,6 +6,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::delegation::Delegation;
+use crate::delegation::COOKIE;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::ended;
@@ -25,7 +26,11 @@ pub(super) fn write(delegation: &Delegation) -> String {
         (key, Value::String(value))
     };
     let all = delegation.named_options().into_iter().map(annotation);
-    let all: Map<String, Value> = all.collect();
+    let cookie = (delegation.cookie != 0).then(|| {
+        let value = Value::String(delegation.cookie.to_string());
+        (format!("{ANNOTATION_PREFIX}{COOKIE}"), value)
+    });
+    let all: Map<String, Value> = all.chain(cookie).collect();
     ended(super::json(&json!({ "annotations": all })))
 }
 
@@ -77,10 +82,11 @@ pub fn from_annotations<'a>(
         if key == TARGET_ANNOTATION {
             continue;
         }
-        if !Kind::ALL.iter().any(|kind| kind.option == option) {
+        if option != COOKIE && !Kind::ALL.iter().any(|kind| kind.option == option) {
             let keys = Kind::ALL.map(|kind| format!("{ANNOTATION_PREFIX}{}", kind.option));
             let keys = keys.iter().map(String::as_str);
-            let keys: Vec<&str> = keys.chain([TARGET_ANNOTATION]).collect();
+            let cookie = format!("{ANNOTATION_PREFIX}{COOKIE}");
+            let keys: Vec<&str> = keys.chain([&*cookie, TARGET_ANNOTATION]).collect();
             return Err(unknown("annotation of a delegation", key, keys));
         }
         delegation.add_option(option, value)?;

@@ -25,8 +25,9 @@ fn newer() -> impl Strategy<Value = Vec<String>> {
 
 fn delegation() -> impl Strategy<Value = Delegation> {
     let one = || (bits(), newer());
-    (one(), one(), one(), one()).prop_map(|(cmds, maps, progs, attachs)| {
-        let mut delegation = Delegation::new();
+    let cookie = prop_oneof![Just(0), 1..10u64, any::<u64>()];
+    (one(), one(), one(), one(), cookie).prop_map(|(cmds, maps, progs, attachs, cookie)| {
+        let mut delegation = Delegation::new().cookie(cookie);
         for (kind, (bits, names)) in Kind::ALL.into_iter().zip([cmds, maps, progs, attachs]) {
             let add = |item: &str, delegation: &mut Delegation| {
                 // A name that is none, such as one with a prefix, is not what is asked about here.
@@ -48,6 +49,10 @@ proptest! {
             if format == Format::Systemd {
                 continue;
             }
+            let mut delegation = delegation.clone();
+            if matches!(format, Format::Incus | Format::Lxd) {
+                delegation.cookie = 0;
+            }
             let text = format.write(&delegation).unwrap();
             prop_assert_eq!(format.read(&text).unwrap(), delegation.clone(), "{}", text);
             if !delegation.is_empty() {
@@ -59,6 +64,7 @@ proptest! {
     /// systemd has no word for some; what it has a word for is read back.
     #[test]
     fn systemd_reads_back_what_it_can_say(delegation in delegation()) {
+        let delegation = delegation.cookie(0);
         let all_named = delegation.each().iter().all(|(kind, items)| {
             let any = items.bits == u64::MAX;
             (any && items.newer.is_empty()) || (!any && items.bits & !kind.known() == 0)
@@ -116,6 +122,27 @@ fn spellings_are_those_of_the_documentation() {
     );
     let json: Value = serde_json::from_str(&written(Format::Json)).unwrap();
     assert_eq!(json["cmds"][1], "prog_load");
+}
+
+/// A format that has no setting for a cookie says so, and writes none that leaves it out.
+#[test]
+fn a_cookie_is_written_or_refused() {
+    let delegation: Delegation = "delegate_maps=array,delegate_cookie=0x10".parse().unwrap();
+    let written = |format: Format| format.write(&delegation);
+    assert_eq!(written(Format::Run).unwrap(), "--maps array --cookie 16\n");
+    assert_eq!(
+        written(Format::Mount).unwrap(),
+        "delegate_maps=array,delegate_cookie=16\n"
+    );
+    for format in [Format::Oci, Format::Json] {
+        let text = written(format).unwrap();
+        assert_eq!(format.read(&text).unwrap().cookie, 16, "{text}");
+    }
+    for format in [Format::Systemd, Format::Incus, Format::Lxd] {
+        let error = written(format).unwrap_err().to_string();
+        assert!(error.contains(format.name()), "{error}");
+        assert!(error.contains("bpftoken mount --cookie"), "{error}");
+    }
 }
 
 /// What the managers' own documentation shows, and what people have beside it.

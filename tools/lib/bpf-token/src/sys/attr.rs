@@ -14,6 +14,14 @@ pub(super) struct TokenCreate {
     pub(super) bpffs_fd: i32,
 }
 
+/// As [`TokenCreate`], with the sets that `BPF_F_TOKEN_RESTRICT` reads.
+#[repr(C)]
+pub(super) struct TokenRestrict {
+    pub(super) flags: u32,
+    pub(super) bpffs_fd: i32,
+    pub(super) allowed: [u64; 4],
+}
+
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct MapCreate {
@@ -115,6 +123,8 @@ pub(super) struct CommonAttr {
 // SAFETY: Integers only, and no padding between or after them.
 unsafe impl Attr for TokenCreate {}
 // SAFETY: As above.
+unsafe impl Attr for TokenRestrict {}
+// SAFETY: As above.
 unsafe impl Attr for MapCreate {}
 // SAFETY: As above.
 unsafe impl Attr for ProgLoad {}
@@ -126,6 +136,7 @@ unsafe impl Attr for GetFdById {}
 unsafe impl Attr for GetInfo {}
 
 const _: () = {
+    assert!(size_of::<TokenRestrict>() == 40);
     assert!(size_of::<MapCreate>() == 96);
     assert!(size_of::<ProgLoad>() == 168);
     assert!(size_of::<BtfLoad>() == 40);

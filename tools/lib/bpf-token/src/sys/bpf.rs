@@ -7,6 +7,7 @@ use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::ptr;
 
+use rustix::io::Errno;
 use rustix::io::Result;
 
 use super::attr::Attr;
@@ -17,6 +18,7 @@ use super::attr::GetInfo;
 use super::attr::MapCreate;
 use super::attr::ProgLoad;
 use super::attr::TokenCreate;
+use super::attr::TokenRestrict;
 use super::attr::Words;
 use super::result;
 use crate::command::AttachTarget;
@@ -27,6 +29,9 @@ use crate::command::BPF_F_TOKEN_FD;
 use crate::insn::Insn;
 use crate::kind::Enumerator;
 use crate::names::Cmd;
+
+/// `BPF_F_TOKEN_RESTRICT`, of `token_create.flags`.
+const BPF_F_TOKEN_RESTRICT: u32 = 1 << 0;
 
 /// `BPF_COMMON_ATTRS`: a `struct bpf_common_attr` follows the attributes.
 const BPF_COMMON_ATTRS: u32 = 1 << 16;
@@ -99,17 +104,103 @@ pub(crate) fn token_create(bpffs: BorrowedFd<'_>, log: Option<&mut Log>) -> Resu
     unsafe { bpf_fd(Cmd::TOKEN_CREATE, &mut attr, log) }
 }
 
-/// `BPF_OBJ_GET_INFO_BY_FD` on a token: the masks of commands, map, program and attach types.
-pub(crate) fn token_info(token: BorrowedFd<'_>) -> Result<[u64; 4]> {
-    let mut info = [0u64; 4];
+/// `BPF_TOKEN_CREATE` with `BPF_F_TOKEN_RESTRICT`: from the root of a BPF FS or from a token, with
+/// no more than what is in these sets of commands, map, program and attach types.
+pub(crate) fn token_restrict(
+    source: BorrowedFd<'_>,
+    allowed: [u64; 4],
+    log: Option<&mut Log>,
+) -> Result<OwnedFd> {
+    let mut attr = TokenRestrict {
+        flags: BPF_F_TOKEN_RESTRICT,
+        bpffs_fd: source.as_raw_fd(),
+        allowed,
+    };
+    // SAFETY: No address in the attributes; the command returns a descriptor.
+    unsafe { bpf_fd(Cmd::TOKEN_CREATE, &mut attr, log) }
+}
+
+/// Whether the kernel has `BPF_F_TOKEN_RESTRICT`: then it looks at the descriptor, which is none
+/// here; a kernel without refuses the flag before that.
+pub(crate) fn can_restrict() -> bool {
+    let mut attr = TokenRestrict {
+        flags: BPF_F_TOKEN_RESTRICT,
+        bpffs_fd: -1,
+        allowed: [u64::MAX; 4],
+    };
+    // SAFETY: No address in the attributes; a command that succeeded would return a descriptor.
+    let made = unsafe { bpf_fd(Cmd::TOKEN_CREATE, &mut attr, None) };
+    made.err() == Some(Errno::BADF)
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` on a token: the sets of commands, map, program and attach types, and
+/// the cookie; a kernel without cookies leaves that at 0.
+pub(crate) fn token_info(token: BorrowedFd<'_>) -> Result<[u64; 5]> {
+    let mut info = [0u64; 5];
+    get_info(token, &mut info)?;
+    Ok(info)
+}
+
+/// The beginning of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ProgInfo {
+    _prog_type: u32,
+    _id: u32,
+    _tag: [u8; 8],
+    _lengths: [u32; 2],
+    _instructions: [u64; 2],
+    _load_time: u64,
+    _uid: u32,
+    _nr_map_ids: u32,
+    _map_ids: u64,
+    pub(crate) name: [u8; 16],
+}
+
+const _: () = assert!(size_of::<ProgInfo>() == 80);
+
+/// `BPF_OBJ_GET_INFO_BY_FD` on a program.
+pub(crate) fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo> {
+    let mut info = [ProgInfo::default()];
+    get_info(prog, &mut info)?;
+    Ok(info[0])
+}
+
+/// Reads as much of an info as there is room for: integers that may have any value.
+fn get_info<T: Copy>(fd: BorrowedFd<'_>, info: &mut [T]) -> Result<()> {
     let mut attr = GetInfo {
-        bpf_fd: token.as_raw_fd(),
-        info_len: size_of_val(&info) as u32,
+        bpf_fd: fd.as_raw_fd(),
+        info_len: size_of_val(info) as u32,
         info: info.as_mut_ptr() as u64,
     };
-    // SAFETY: `info` is writable for the length given, and any bits are a valid value of it.
-    unsafe { bpf(Cmd::OBJ_GET_INFO_BY_FD, &mut attr, None) }?;
-    Ok(info)
+    // SAFETY: `info` is writable for the length given. It is zero at first, so that the kernel is
+    // asked for nothing at addresses in it, and any bits are a valid value of it.
+    unsafe { bpf(Cmd::OBJ_GET_INFO_BY_FD, &mut attr, None) }.map(drop)
+}
+
+/// `BPF_PROG_GET_NEXT_ID`: the lowest id of a program above this one; `ENOENT` after the last.
+pub(crate) fn prog_next_id(id: u32) -> Result<u32> {
+    let mut attr = GetFdById {
+        id,
+        next_id: 0,
+        open_flags: 0,
+        token_fd: 0,
+    };
+    // SAFETY: No address in the attributes.
+    unsafe { bpf(Cmd::PROG_GET_NEXT_ID, &mut attr, None) }?;
+    Ok(attr.next_id)
+}
+
+/// `BPF_PROG_GET_FD_BY_ID`.
+pub(crate) fn prog_get_fd_by_id(id: u32) -> Result<OwnedFd> {
+    let mut attr = GetFdById {
+        id,
+        next_id: 0,
+        open_flags: 0,
+        token_fd: 0,
+    };
+    // SAFETY: No address in the attributes; the command returns a descriptor.
+    unsafe { bpf_fd(Cmd::PROG_GET_FD_BY_ID, &mut attr, None) }
 }
 
 /// `BPF_MAP_CREATE`, with the log of the common attributes if a buffer is given.

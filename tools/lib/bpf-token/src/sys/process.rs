@@ -56,6 +56,12 @@ pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     Pid::from_raw(pid).ok_or(Errno::IO)
 }
 
+/// Gives the thread a copy of the mount namespace.
+pub(crate) fn copy_mounts() -> Result<()> {
+    // SAFETY: Another working directory and root come with it, for this thread only.
+    result(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS) }).map(drop)
+}
+
 /// Overwrites this memory of the process itself with what `zeros` has to read.
 pub(crate) fn wipe(memory: Range<usize>, zeros: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: Only called in a new process, with the memory of the arguments that its parent was

@@ -30,8 +30,6 @@ const REQUEST: u32 = 24;
 /// Refuses TIOCSTI and TIOCLINUX, by which a process types what others read, with `EPERM`. For the
 /// process and all that come from it; needs CAP_SYS_ADMIN in its user namespace.
 pub(crate) fn forbid_typing() -> Result<()> {
-    let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-    let end = |action| statement(libc::BPF_RET | libc::BPF_K, action);
     let filter = [
         load(ARCH),
         unless_equal(NATIVE, 4),
@@ -63,6 +61,16 @@ pub(crate) fn forbid_typing() -> Result<()> {
     result(ret).map(drop)
 }
 
+/// Loads the word at this offset.
+pub(super) const fn load(offset: u32) -> libc::sock_filter {
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
+}
+
+/// Ends the filter with this action.
+pub(super) const fn end(action: u32) -> libc::sock_filter {
+    statement(libc::BPF_RET | libc::BPF_K, action)
+}
+
 const fn statement(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter {
         code: code as u16,
@@ -83,7 +91,7 @@ const fn if_equal(k: u32, skip: u8) -> libc::sock_filter {
 }
 
 /// Skips so many statements unless the value is this one.
-const fn unless_equal(k: u32, skip: u8) -> libc::sock_filter {
+pub(super) const fn unless_equal(k: u32, skip: u8) -> libc::sock_filter {
     libc::sock_filter {
         jt: 0,
         jf: skip,

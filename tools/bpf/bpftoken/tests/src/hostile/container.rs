@@ -38,7 +38,7 @@ pub(super) const FIRST: &str = "hostile-first";
 
 /// What is done to new processes.
 pub(super) const LOOT: &str = "loot";
-pub(super) const STOP: &str = "stop";
+pub const STOP: &str = "stop";
 pub(super) const KILL: &str = "kill";
 /// Nothing is done to processes; a directory and a link change places for ever.
 pub(super) const SWAP: &str = "swap";
