@@ -3,8 +3,8 @@
 //! The BPF token, with which a privileged manager delegates a part of BPF to a user namespace.
 //!
 //! Here is the C interface that [`include/linux/bpf.h`](srctree/include/linux/bpf.h) declares; what
-//! only `kernel/bpf/` calls is in [`commands`], [`outcome`] and [`mount`]. Each function turns raw arguments
-//! into safe ones and calls what does the work.
+//! only `kernel/bpf/` calls is in [`commands`], [`outcome`] and [`mount`]. Each function turns raw
+//! arguments into safe ones and calls what does the work.
 //!
 //! The call graph of a command, from its entry point to the report of its decision:
 //!

@@ -60,8 +60,8 @@ impl BpfFs {
     /// `EINVAL` for a type that a BPF file system does not have.
     #[inline]
     pub(crate) fn new_inode(&self, mode: u16) -> Result<NewInode<'_>> {
-        // SAFETY: The super block is valid; there is no directory to inherit from. The inode is new,
-        // never null, of this super block, and nobody else changes its link count.
+        // SAFETY: The super block is valid; there is no directory to inherit from. The inode is
+        // new, never null, of this super block, and nobody else changes its link count.
         unsafe {
             let inode = from_err_ptr(bindings::bpf_get_inode(self.as_ptr(), ptr::null(), mode))?;
             bindings::clear_nlink(inode);

@@ -3,6 +3,8 @@
 //! The functions that `kernel/bpf/` calls for its commands, declared in
 //! [`include/linux/bpf_token.h`](srctree/include/linux/bpf_token.h).
 
+#[cfg(doc)]
+use crate::outcome::bpf_token_tell_map_create;
 use crate::{
     admission::{
         admit,
@@ -73,7 +75,7 @@ pub(crate) unsafe extern "C" fn bpf_token_create_log(
 
 /// Decides `BPF_MAP_CREATE`, from its token step to the privileges that its map type needs.
 ///
-/// Returns the token to use, null for none, or an errno as a pointer. [`bpf_token_tell_map_create`](crate::outcome::bpf_token_tell_map_create)
+/// Returns the token to use, null for none, or an errno as a pointer. [`bpf_token_tell_map_create`]
 /// tells the reason.
 ///
 /// # Safety
@@ -117,9 +119,7 @@ pub(crate) unsafe extern "C" fn bpf_admit_map_fields(
     // SAFETY: By the requirements of this function.
     let (token, kept) = unsafe { (Token::from_ptr(token), &mut *decision) };
     match made(kept) {
-        Some(decision) => {
-            admit_later(token, Capability::BPF, Purpose::MapFields, decision).is_ok()
-        }
+        Some(decision) => admit_later(token, Capability::BPF, Purpose::MapFields, decision).is_ok(),
         None => Token::check_capable(token, Capability::BPF).is_ok(),
     }
 }

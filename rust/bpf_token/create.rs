@@ -62,8 +62,8 @@ enum CreateError {
     NoToken(Error),
 }
 
-/// Makes a token as `attr`, the attributes of the command, ask for it, of a BPF FS or of a token, and
-/// returns its descriptor. A refusal is told to `log`, and to who traces refusals.
+/// Makes a token as `attr`, the attributes of the command, ask for it, of a BPF FS or of a token,
+/// and returns its descriptor. A refusal is told to `log`, and to who traces refusals.
 pub(crate) fn create(attr: &mut bindings::bpf_attr, log: Log<'_>) -> Result<u32> {
     try_create(attr).map_err(|step| {
         if log.is_wanted() || events::refusals_are_traced() {
@@ -92,8 +92,8 @@ fn try_create(attr: &mut bindings::bpf_attr) -> Result<u32, CreateError> {
     let file = PseudoFile::new(inode, path, c"bpf-token", flags::O_RDWR, &FILE_OPERATIONS)
         .map_err(CreateError::NoFile)?;
     let cookie = bpffs.present().cookie();
-    let token = Token::new(bpffs.user_ns(), allowed, cookie, attr, path)
-        .map_err(CreateError::NoToken)?;
+    let token =
+        Token::new(bpffs.user_ns(), allowed, cookie, attr, path).map_err(CreateError::NoToken)?;
     Ok(file.publish(fd, token))
 }
 
@@ -208,7 +208,10 @@ impl fmt::Display for CreateError {
         f.write_str("no token: ")?;
         f.write_str(match *self {
             Self::UnknownFlags(flags) => {
-                return write!(f, "flags {flags:#x} are unknown; there is BPF_F_TOKEN_RESTRICT (0x1)");
+                return write!(
+                    f,
+                    "flags {flags:#x} are unknown; there is BPF_F_TOKEN_RESTRICT (0x1)"
+                );
             }
             Self::FieldsWithoutFlag => "the allowed_ fields need the flag BPF_F_TOKEN_RESTRICT",
             Self::NotOpen(fd) => {

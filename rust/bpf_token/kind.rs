@@ -38,12 +38,13 @@ pub(crate) enum ProgType {}
 /// `enum bpf_attach_type`.
 pub(crate) enum AttachType {}
 
-/// Implements [`Kind`] for an enum: the place of its mount option, the option, a noun, the prefix that C has before each
-/// name here, the enumerator behind the last, the names in the order of the enum, and the further
-/// names.
+/// Implements [`Kind`] for an enum: the place of its mount option, the option, a noun, the prefix
+/// that C has before each name here, the enumerator behind the last, the names in the order of the
+/// enum, and the further names.
 macro_rules! kind {
     (
-        $kind:ident: $index:literal, $option:literal, $noun:literal, $enum:ident, $prefix:ident, $max:ident,
+        $kind:ident: $index:literal, $option:literal, $noun:literal, $enum:ident, $prefix:ident,
+        $max:ident,
         [$($name:ident),* $(,)?],
         aliases [$($alias:ident),* $(,)?]
     ) => {
@@ -119,7 +120,8 @@ kind! {
 }
 
 kind! {
-    ProgType: 2, "delegate_progs", "program type", bpf_prog_type, BPF_PROG_TYPE_, __MAX_BPF_PROG_TYPE,
+    ProgType: 2, "delegate_progs", "program type", bpf_prog_type, BPF_PROG_TYPE_,
+    __MAX_BPF_PROG_TYPE,
     [
         unspec, socket_filter, kprobe, sched_cls, sched_act, tracepoint, xdp, perf_event,
         cgroup_skb, cgroup_sock, lwt_in, lwt_out, lwt_xmit, sock_ops, sk_skb, cgroup_device,

@@ -152,9 +152,9 @@ impl<'a> LogAttr<'a> {
             return;
         };
         let attr = &mut *self.0;
-        // SAFETY: The log is ours, and any level, buffer and size will do. INVARIANT: `bpf_vlog_init`
-        // made the log. By the type invariant, the attributes can be finalised. What that returns is
-        // how the log fared, not how the command did.
+        // SAFETY: The log is ours, and any level, buffer and size will do. INVARIANT:
+        // `bpf_vlog_init` made the log. By the type invariant, the attributes can be finalised.
+        // What that returns is how the log fared, not how the command did.
         unsafe {
             if bindings::bpf_vlog_init(&mut *log, attr.level, attr.ubuf, attr.size) != 0 {
                 return;

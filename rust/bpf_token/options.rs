@@ -77,9 +77,9 @@ impl Options {
         }
     }
 
-    /// Sets the mask of `K`, which is `mask` here and `present` in an instance: a value adds to what
-    /// was given before. In a remount the last value counts, as `mount(8)` gives it the options that
-    /// are there before those of its user.
+    /// Sets the mask of `K`, which is `mask` here and `present` in an instance: a value adds to
+    /// what was given before. In a remount the last value counts, as `mount(8)` gives it the
+    /// options that are there before those of its user.
     fn set<K: Kind>(
         &mut self,
         fc: &FsContext,
@@ -99,8 +99,8 @@ impl Options {
             *mask |= given;
             return Ok(());
         };
-        // As in C, everyone may name nothing; but not where there is something. It counts for nothing
-        // then, or who shares the context could take back what a manager has set in it.
+        // As in C, everyone may name nothing; but not where there is something. It counts for
+        // nothing then, or who shares the context could take back what a manager has set in it.
         let nothing = given.is_empty() && present(bpffs.present()).load().is_empty();
         if nothing && !capability::capable(Capability::SYS_ADMIN) {
             return Ok(());

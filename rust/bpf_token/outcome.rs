@@ -3,6 +3,11 @@
 //! The functions that `kernel/bpf/` calls when a command has failed behind its token step, declared
 //! in [`include/linux/bpf_token.h`](srctree/include/linux/bpf_token.h).
 
+#[cfg(doc)]
+use crate::commands::{
+    bpf_admit_map_create,
+    bpf_admit_prog_load, //
+};
 use crate::{
     admission::refuse_later,
     decision::{
@@ -40,7 +45,7 @@ use kernel::{
 /// # Safety
 ///
 /// `token` must be null or the token that the command uses, and `decision` what
-/// [`bpf_admit_map_create`](crate::commands::bpf_admit_map_create) decided.
+/// [`bpf_admit_map_create`] decided.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_map_refused(
     token: *const bindings::bpf_token,
@@ -57,7 +62,7 @@ pub(crate) unsafe extern "C" fn bpf_token_map_refused(
 ///
 /// # Safety
 ///
-/// `env` must be the verifier's state at its begin, and `attr_log` what [`bpf_admit_prog_load`](crate::commands::bpf_admit_prog_load)
+/// `env` must be the verifier's state at its begin, and `attr_log` what [`bpf_admit_prog_load`]
 /// got.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_prog_refused(
@@ -86,7 +91,7 @@ pub(crate) unsafe extern "C" fn bpf_token_prog_refused(
 /// # Safety
 ///
 /// `env` must be the verifier's state at its end, before its log is finished, `attr` the attributes
-/// of the command, and `attr_log` what [`bpf_admit_prog_load`](crate::commands::bpf_admit_prog_load) got.
+/// of the command, and `attr_log` what [`bpf_admit_prog_load`] got.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_verified(
     env: *mut bindings::bpf_verifier_env,
@@ -203,7 +208,7 @@ fn tell_map_create(
 ///
 /// # Safety
 ///
-/// `attr` must be the attributes of the command, and `decision` what [`bpf_admit_prog_load`](crate::commands::bpf_admit_prog_load)
+/// `attr` must be the attributes of the command, and `decision` what [`bpf_admit_prog_load`]
 /// decided.
 #[export]
 pub(crate) unsafe extern "C" fn bpf_token_tell_prog_load(

@@ -109,8 +109,8 @@ impl Request {
         }
     }
 
-    /// Why a token that permits what `permitted` says is not used for this. `modules_agree` asks the security
-    /// modules whether the token may delegate the command.
+    /// Why a token that permits what `permitted` says is not used for this. `modules_agree` asks
+    /// the security modules whether the token may delegate the command.
     #[inline]
     pub(crate) fn unused(
         &self,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Creation, use and freeing of BPF tokens, and commands refused with or for want of a token. Emitted
- * by the token in Rust (CONFIG_BPF_TOKEN_RUST).
+ * Creation, use and freeing of BPF tokens, and commands refused with or for want of a token.
+ * Emitted by the token in Rust (CONFIG_BPF_TOKEN_RUST).
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM bpf_token

@@ -153,9 +153,10 @@ impl<T: PseudoFileOperations> PseudoFile<T> {
         operations: &'static FileOperations<T>,
     ) -> Result<Self> {
         let operations = operations.as_ptr();
-        // SAFETY: All arguments are valid; the super block of an inode does not change. The call takes its own references to mount and
-        // operations, and takes over that of the inode only when it succeeds. The file is valid
-        // then, its one reference is ours, and it has no position in use.
+        // SAFETY: All arguments are valid; the super block of an inode does not change. The call
+        // takes its own references to mount and operations, and takes over that of the inode only
+        // when it succeeds. The file is valid then, its one reference is ours, and it has no
+        // position in use.
         let file = unsafe {
             let (inode, mnt) = (inode.as_ptr(), (*path.as_ptr()).mnt);
             // The file holds the mount, and by that the super block; it must be that of the inode.
@@ -199,7 +200,8 @@ impl LocalFile {
         // lives.
         unsafe {
             let file = self.as_ptr();
-            ptr::eq((*file).f_op, operations.as_ptr()).then(|| T::Data::borrow((*file).private_data))
+            ptr::eq((*file).f_op, operations.as_ptr())
+                .then(|| T::Data::borrow((*file).private_data))
         }
     }
 }

@@ -73,9 +73,12 @@ pub fn run() -> Result<()> {
         .context("unmount the BPF FS")?;
     delegated(manager)?;
     let tracer = tracing::Tracer::load()?;
+    let token = Token::from_bpffs(DEFAULT_BPFFS)?;
     rustix::io::write(manager, b"n")?;
     rustix::io::read(manager, &mut start).context("wait for the manager")?;
     tracing::goes_on(&tracer)?;
+    tracing::taken_back(&token);
+    drop(token);
     load::load_refused(load::EXEC);
 
     story::chapter("5. A worker gets a narrower token, and no BPF FS");
