@@ -32,6 +32,8 @@ pub enum Case {
     Context(Vec<Setting>),
     /// Options in the data of `mount(2)`, in the initial user namespace.
     Mount(Bytes),
+    /// The same, and then options in the data of a remount.
+    Remount(Bytes, Bytes),
     Call(Call),
     /// A descriptor opened again, by way of /proc/self/fd.
     Reopen(Reopen),

@@ -22,11 +22,13 @@ use crate::names::MAPS;
 use crate::names::PROGS;
 use crate::options;
 use crate::privilege::needs;
+use crate::privilege::Cap;
 use crate::privilege::Need;
 use crate::privilege::ARRAY;
 use crate::privilege::BPF;
 use crate::privilege::DEVMAP;
 use crate::privilege::HASH;
+use crate::privilege::PERFMON;
 use crate::privilege::RINGBUF;
 use crate::privilege::STACK;
 use crate::privilege::SYS_ADMIN;
@@ -143,6 +145,27 @@ pub fn masks_of(names: &Names, delegated: [&str; 4]) -> [u64; 4] {
 fn mask(names: &Names, kind: usize, value: &str) -> u64 {
     let rules = Rules::all_but(&[]);
     options::parse(&names[kind], kind, value.as_bytes(), rules).unwrap_or_default()
+}
+
+/// What is said of a program that the verifier rejects, if it looked at it as at one of somebody without capabilities.
+pub fn verified_without(names: &Names, call: &Call) -> Option<String> {
+    let attr = Attr::of(&call.attr, call.size);
+    let request = Request::of(call.command, &attr);
+    let mut unused = Some("no token was given".to_owned());
+    if request.flags & BPF_F_TOKEN_FD != 0 {
+        if let Found::Token(delegated) = what_is(attr.u32(call.command.token_field())) {
+            unused = request.lacks(names, delegated);
+        }
+    }
+    let lacks = |cap: &Cap| !call.caller.capable_by(unused.is_none(), *cap);
+    let missing: Vec<_> = [BPF, PERFMON].into_iter().filter(lacks).collect();
+    let names: Vec<_> = missing.iter().map(|cap| cap.1).collect();
+    let place = match &unused {
+        None => "the user namespace that owns the token".to_owned(),
+        Some(unused) => format!("the initial user namespace, because {unused}"),
+    };
+    let names = names.join(" and ");
+    (!missing.is_empty()).then(|| format!("the program was verified without {names} in {place}"))
 }
 
 fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Option<Refusal> {

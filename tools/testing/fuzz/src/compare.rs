@@ -26,6 +26,7 @@ use crate::names;
 use crate::names::Names;
 use crate::options;
 use crate::options::Expected;
+use crate::remounts;
 use crate::rules::Rule;
 use crate::rules::Rules;
 
@@ -46,6 +47,9 @@ impl Comparison<'_> {
                 self.context(settings, c, rust)
             }
             (Case::Mount(data), Saw::Mount(c), Saw::Mount(rust)) => self.mount(data, c, rust),
+            (Case::Remount(data, again), Saw::Mount(c), Saw::Mount(rust)) => {
+                self.remount(data, again, c, rust)
+            }
             (Case::Call(call), Saw::Call(c), Saw::Call(rust)) => self.call(call, c, rust),
             (Case::Reopen(reopen), Saw::Reopen(c), Saw::Reopen(rust)) => {
                 self.reopen(reopen, *c, *rust)
@@ -237,6 +241,32 @@ impl Comparison<'_> {
         Ok(self.rules.that_matter(predict))
     }
 
+    fn remount(&self, data: &Bytes, again: &Bytes, c: &MountSaw, rust: &MountSaw) -> Verdict {
+        let predict = |rules| remounts::outcome(self.names, data, again, rules);
+        let (of_c, of_rust) = (predict(Rules::NONE), predict(self.rules));
+        if let (None, None) = (of_c, of_rust) {
+            return if c.errno == rust.errno {
+                Ok(Vec::new())
+            } else {
+                Err("must be the same errno".to_owned())
+            };
+        }
+        for (who, expected, saw) in [("C", of_c, c), ("Rust", of_rust, rust)] {
+            let Some(expected) = expected else { continue };
+            let mut words = vec!["bpf none rw".to_owned()];
+            words.extend(names::shown(self.names, expected.masks));
+            if expected.cookie != 0 {
+                words.push(format!("{}={}", remounts::COOKIE, expected.cookie));
+            }
+            let words = words.join(",").into_bytes();
+            let expected = (expected.errno, Some(Bytes(words)), Vec::new());
+            if (saw.errno, saw.mountinfo.clone(), saw.messages.clone()) != expected {
+                return Err(format!("{who} must give {expected:?}"));
+            }
+        }
+        Ok(self.rules.that_matter(predict))
+    }
+
     fn call(&self, call: &Call, c: &CallSaw, rust: &CallSaw) -> Verdict {
         match call.command {
             Command::TokenCreate if command::well_formed(call) && creation::is_beyond_c(call) => {
@@ -258,8 +288,14 @@ impl Comparison<'_> {
             }
             _ => (),
         }
-        let addition =
-            command::refusal(self.names, call).and_then(|refusal| log::addition(call, &refusal));
+        let addition = match command::refusal(self.names, call) {
+            Some(refusal) => log::addition(call, &refusal),
+            None if call.command == Command::ProgLoad => {
+                command::verified_without(self.names, call)
+                    .and_then(|line| log::behind_the_verifier(call, &line, c))
+            }
+            None => None,
+        };
         let predict = |rules: Rules| -> Option<&Addition> {
             let visible = addition.as_ref().filter(|addition| addition.is_visible());
             visible.filter(|_| rules.has(Rule::D4))

@@ -127,23 +127,29 @@ fn errno<T>(result: Result<T, Errno>) -> case::Errno {
     result.map_or_else(Errno::raw_os_error, |_| 0)
 }
 
-/// Gives options to `mount(2)`.
-pub fn run_mounts(mounts: &[(usize, &Bytes)], output: &Output) {
+/// Gives options to `mount(2)`, and others to a remount.
+pub fn run_mounts(mounts: &[(usize, &Bytes, Option<&Bytes>)], output: &Output) {
     process::run(|| {
         container::isolate_mounts();
         rustix::fs::mkdirat(CWD, PATH, Mode::RWXU).expect("mkdir");
         let mut log = kernel::Log::from_now_on();
         let mut writer = output.writer();
-        for (index, data) in mounts {
-            writer.saw(*index, Saw::Mount(mount_with(data, &mut log)));
+        for (index, data, again) in mounts {
+            writer.saw(*index, Saw::Mount(mount_with(data, *again, &mut log)));
         }
     });
 }
 
-fn mount_with(data: &Bytes, log: &mut kernel::Log) -> MountSaw {
-    let data = std::ffi::CString::new(data.as_ref()).expect("no zero among the options");
-    let mounted = mount::mount("none", PATH, "bpf", MountFlags::empty(), Some(&*data));
-    let mountinfo = mounted.is_ok().then(|| sights::At::made(PATH).mountinfo());
+fn mount_with(data: &Bytes, again: Option<&Bytes>, log: &mut kernel::Log) -> MountSaw {
+    let text =
+        |data: &Bytes| std::ffi::CString::new(data.as_ref()).expect("no zero among the options");
+    let flags = MountFlags::empty();
+    let mut mounted = mount::mount("none", PATH, "bpf", flags, Some(&*text(data)));
+    let at = mounted.is_ok().then(|| sights::At::made(PATH));
+    if let Some(again) = again.filter(|_| at.is_some()) {
+        mounted = mount::mount_remount(PATH, flags, &*text(again));
+    }
+    let mountinfo = at.map(|at| at.mountinfo());
     let messages = log.read().into_iter();
     MountSaw {
         errno: errno(mounted),

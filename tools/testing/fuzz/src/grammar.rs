@@ -12,6 +12,7 @@ use crate::case::Value;
 use crate::items::Items;
 use crate::names::Names;
 use crate::names::KINDS;
+use crate::remounts::COOKIE;
 
 /// Makes options.
 pub struct Grammar<'a> {
@@ -29,6 +30,8 @@ impl<'a> Grammar<'a> {
     pub fn case(&mut self) -> (Case, usize) {
         if self.items.one_in(12) {
             self.data()
+        } else if self.items.one_in(24) {
+            self.remount()
         } else {
             self.context()
         }
@@ -95,6 +98,33 @@ impl<'a> Grammar<'a> {
             made += 1;
         }
         (Case::Mount(Bytes(without_zeros(options.join(&b',')))), made)
+    }
+
+    fn remount(&mut self) -> (Case, usize) {
+        let (mount, made) = self.valid_data(0);
+        let (remount, changed) = self.valid_data(6);
+        (Case::Remount(mount, remount), made + changed)
+    }
+
+    /// Options that are ours, all of which are accepted, but for one in so many.
+    fn valid_data(&mut self, wrong: u32) -> (Bytes, usize) {
+        let count = self.items.rng.usize(1..=5);
+        let mut options = Vec::new();
+        for _ in 0..count {
+            if self.items.one_in(6) {
+                let cookie = self.items.pick(&["0", "7", "0x7", "8"]);
+                options.push(format!("{COOKIE}={cookie}").into_bytes());
+                continue;
+            }
+            let kind = self.items.rng.usize(..KINDS.len());
+            let value = match wrong {
+                1.. if self.items.one_in(wrong) => self.items.value(kind, true),
+                _ if self.items.one_in(6) => b"0".to_vec(),
+                _ => self.items.good_value(kind, true),
+            };
+            options.push([KINDS[kind].option.as_bytes(), b"=", &value].concat());
+        }
+        (Bytes(without_zeros(options.join(&b','))), count)
     }
 
     /// A key that is not one of the four.

@@ -207,6 +207,32 @@ pub fn addition(call: &Call, refusal: &Refusal) -> Option<Addition> {
     })
 }
 
+/// What is to be seen of a line behind what the verifier has said. `None` if it has said nothing, or the line has no room.
+pub fn behind_the_verifier(call: &Call, line: &str, c: &CallSaw) -> Option<Addition> {
+    const REJECTED: [i32; 4] = [libc::EPERM, libc::EACCES, libc::EINVAL, libc::E2BIG];
+    let said = c.log.as_ref().filter(|said| {
+        let lines = said.0.split(|byte| *byte == b'\n');
+        lines
+            .rev()
+            .nth(1)
+            .is_some_and(|last| last.starts_with(b"processed "))
+    })?;
+    let Given::Log(log) = Given::of(call) else {
+        return None;
+    };
+    let text = format!("{line}\n");
+    let total = said.0.len() + text.len() + 1;
+    let is_seen = REJECTED.contains(&c.errno) && total <= log.size as usize;
+    is_seen.then(|| Addition {
+        errno: None,
+        before: None,
+        text,
+        length: log
+            .length
+            .map(|(place, offset)| (place, offset, total as u32)),
+    })
+}
+
 impl Addition {
     /// What the Rust kernel leaves, where the C kernel leaves `saw`.
     pub fn apply(&self, call: &Call, saw: &CallSaw) -> CallSaw {

@@ -24,6 +24,7 @@ mod names;
 mod options;
 mod privilege;
 mod reduce;
+mod remounts;
 mod report;
 mod rules;
 mod run;
@@ -173,7 +174,7 @@ fn descriptor_of(case: &Case) -> Option<Descriptor> {
     match case {
         Case::Call(call) => Descriptor::of(call.word(call.command.token_field())),
         Case::Reopen(reopen) => Descriptor::of(reopen.fd),
-        Case::Context(_) | Case::Mount(_) => None,
+        Case::Context(_) | Case::Mount(_) | Case::Remount(..) => None,
     }
 }
 

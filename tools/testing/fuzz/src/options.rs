@@ -104,7 +104,7 @@ pub fn kind_of(key: &[u8]) -> Option<usize> {
     KINDS.iter().position(|kind| kind.option.as_bytes() == key)
 }
 
-fn set(
+pub fn set(
     names: &Names,
     kind: usize,
     value: &[u8],
@@ -188,7 +188,7 @@ fn printable(item: &[u8]) -> String {
 }
 
 /// `kstrtou64()` with base 0: lib/kstrtox.c.
-fn number(item: &[u8]) -> Result<u64, Errno> {
+pub fn number(item: &[u8]) -> Result<u64, Errno> {
     let item = item.strip_prefix(b"+").unwrap_or(item);
     let is_hex = item.len() > 2
         && item[0] == b'0'

@@ -19,6 +19,16 @@ pub fn reductions(case: &Case) -> Vec<Case> {
     let mut smaller = match case {
         Case::Context(settings) => of_settings(settings),
         Case::Mount(data) => parts(data, b',').into_iter().map(Case::Mount).collect(),
+        Case::Remount(data, again) => {
+            let remount = |data: &Bytes, again: &Bytes| Case::Remount(data.clone(), again.clone());
+            let of_mount = parts(data, b',')
+                .into_iter()
+                .map(|data| remount(&data, again));
+            let of_remount = parts(again, b',')
+                .into_iter()
+                .map(|again| remount(data, &again));
+            of_mount.chain(of_remount).collect()
+        }
         Case::Call(call) => of_call(call),
         Case::Reopen(reopen) => of_reopen(reopen),
     };
@@ -44,6 +54,7 @@ pub fn weight(case: &Case) -> usize {
             .map(|setting| OPTION + setting.key.len() + setting.value.bytes().len())
             .sum(),
         Case::Mount(data) => data.len(),
+        Case::Remount(data, again) => data.len() + again.len(),
         Case::Call(call) => {
             let size = call.size as usize;
             let common = call.common.as_ref();

@@ -118,6 +118,13 @@ fn outcome(case: &Case, saw: &Saw) -> String {
     }
 }
 
+fn count_options(data: &[u8]) -> usize {
+    let options = data.split(|byte| *byte == b',');
+    options
+        .filter(|option| option.starts_with(b"delegate_"))
+        .count()
+}
+
 impl Report {
     fn count(&mut self, case: &Case) {
         match case {
@@ -125,11 +132,9 @@ impl Report {
                 let is_option = |setting: &&case::Setting| options::kind_of(&setting.key).is_some();
                 self.options += settings.iter().filter(is_option).count();
             }
-            Case::Mount(data) => {
-                let options = data.split(|byte| *byte == b',');
-                self.options += options
-                    .filter(|option| option.starts_with(b"delegate_"))
-                    .count();
+            Case::Mount(data) => self.options += count_options(data),
+            Case::Remount(data, again) => {
+                self.options += count_options(data) + count_options(again);
             }
             Case::Call(_) | Case::Reopen(_) => self.calls += 1,
         }

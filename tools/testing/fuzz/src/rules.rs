@@ -23,17 +23,20 @@ pub enum Rule {
     D6,
     /// Section 10: flags and fields by which a token permits less, or is made of a token
     Restrict,
-    /// Section 10: a cookie at the end of the info of a token
+    /// Section 10: a cookie, which is a mount option and ends the info of a token
     Cookie,
+    /// Section 10: a remount changes what is delegated
+    Remount,
 }
 
-pub const ALL: [Rule; 6] = [
+pub const ALL: [Rule; 7] = [
     Rule::D1,
     Rule::D2,
     Rule::D4,
     Rule::D6,
     Rule::Restrict,
     Rule::Cookie,
+    Rule::Remount,
 ];
 
 impl Rule {
@@ -44,7 +47,8 @@ impl Rule {
             Self::D4 => "a refusal says why",
             Self::D6 => "a token cannot be opened again",
             Self::Restrict => "a token may permit less than its source, or be made of a token",
-            Self::Cookie => "the info of a token ends with a cookie",
+            Self::Cookie => "a BPF FS and its tokens have a cookie",
+            Self::Remount => "a remount changes what is delegated",
         }
     }
 }

@@ -102,7 +102,8 @@ pub fn run(cases: &Path, output: &Path) -> Result<()> {
     for (index, case) in cases.cases.iter().enumerate() {
         match case {
             Case::Context(settings) => contexts.push((index, settings.as_slice())),
-            Case::Mount(data) => mounts.push((index, data)),
+            Case::Mount(data) => mounts.push((index, data, None)),
+            Case::Remount(data, again) => mounts.push((index, data, Some(again))),
             Case::Call(call) => acts.push((index, Act::Call(call))),
             Case::Reopen(reopen) => acts.push((index, Act::Reopen(reopen))),
         }

@@ -19,6 +19,7 @@ use guest::container::Delegation;
 use guest::context::Context;
 use guest::kernel;
 use guest::kernel::Sysctl;
+use guest::managed;
 use guest::process::Link;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -77,7 +78,12 @@ fn delegate(link: Link) {
         Context::from(link.recv_fd()).configure(DELEGATION.options());
         link.signal();
     }
-    link.wait_for_end();
+    // Then the container asks for remounts, by the directories.
+    while link.wait_or_end() {
+        let context = managed::pick(&link.recv_fd());
+        managed::remount(&context, &[("delegate_maps", "array")]).expect("privileged");
+        link.signal();
+    }
 }
 
 /// Of this process and those forked from it.

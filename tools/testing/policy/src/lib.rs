@@ -36,7 +36,7 @@ impl Target<'_> {
             Self::Function(name) => btf.type_by_name::<Func<'_>>(name).map(|it| it.type_id()),
             Self::Tracepoint(name) => {
                 let name = format!("btf_trace_{name}");
-                btf.type_by_name::<Typedef<'_>>(&*name)
+                btf.type_by_name::<Typedef<'_>>(&name)
                     .map(|it| it.type_id())
             }
         };

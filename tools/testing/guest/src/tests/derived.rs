@@ -15,6 +15,7 @@ use guest::process;
 use guest::process::Link;
 use guest::restrict;
 use guest::sys;
+use guest::sys::Command;
 use libtest_mimic::Trial;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -23,8 +24,12 @@ use rustix::mount;
 use rustix::mount::UnmountFlags;
 use rustix::thread::CapabilitySet;
 
+use super::leak;
 use super::tests;
 use super::usage;
+use crate::hooks::Hook;
+use crate::hooks::Seen;
+use crate::hooks::Watch;
 
 /// Of the Rust kernel alone.
 pub fn tests() -> Vec<Trial> {
@@ -42,6 +47,9 @@ pub fn tests() -> Vec<Trial> {
         after_a_trip_through_another_namespace,
         descriptor_of_path,
         opened_again,
+        modules_see_it,
+        creation_and_close_leave_nothing,
+        refused_creation_leaves_nothing,
     ]
 }
 
@@ -235,6 +243,59 @@ fn after_a_trip_through_another_namespace() {
         link.send_fd(&token);
         link.wait_for_end();
     });
+}
+
+/// The hooks are called as for any token, with the masks of this one, and decide as over any.
+fn modules_see_it() {
+    let watch = Watch::start();
+    container::run(&Delegation::ANY, |instance| {
+        let userns = super::security::user_namespace();
+        let source = instance.token();
+        for (source, masks) in [(&instance.root, Masks::each(7)), (&source, Masks::each(3))] {
+            watch.look_at(userns, None);
+            let token = derive(source, masks);
+            let once = |args| Seen {
+                count: 1,
+                args,
+                masks,
+            };
+            assert_eq!(watch.seen(Hook::TokenCreate), once(1));
+            bpf::map_create(MapType::Hash, Some(token.as_raw_fd())).expect("granted");
+            assert_eq!(
+                watch.seen(Hook::TokenCmd),
+                once(1 << Command::MapCreate as u32)
+            );
+            assert_eq!(watch.seen(Hook::MapCreate), once(1));
+            watch.look_at(userns, Some((Hook::TokenCreate, Errno::DOM)));
+            let refused = restrict::token(source, &masks);
+            assert_eq!(refused.err(), Some(Errno::DOM));
+        }
+    });
+}
+
+fn creation_and_close_leave_nothing() {
+    let part = |instance: &Instance| {
+        let source = instance.token();
+        drop(derive(&source, Masks::each(1)));
+        drop(derive(&instance.root, Masks::each(1)));
+    };
+    leak::look_for(|| (), || (), part).expect("nothing is left");
+}
+
+fn refused_creation_leaves_nothing() {
+    let nothing = |instance: &Instance| {
+        let source = instance.token();
+        for source in [&source, &instance.root] {
+            let token = restrict::token(source, &Masks::NONE);
+            assert_eq!(token.err(), Some(Errno::NOENT));
+        }
+    };
+    leak::look_for(|| (), || (), nothing).expect("nothing is left");
+    let no_descriptor = |instance: &Instance| {
+        let token = restrict::token(&instance.root, &Masks::ALL);
+        assert_eq!(token.err(), Some(Errno::MFILE));
+    };
+    leak::look_for(process::exhaust_descriptors, || (), no_descriptor).expect("nothing is left");
 }
 
 fn proc_path(token: &OwnedFd) -> String {

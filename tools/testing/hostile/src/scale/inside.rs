@@ -44,11 +44,16 @@ pub fn run(link: &Link, memory: &mut Memory, results: &Results) {
     let before = bytes(memory);
     println!("mounting {MOUNTS} times");
     mount_all(link, memory, results);
+    results.remount.time.set(Thousand::First, remount(link, 0));
     println!("making {HOLDERS} times {TOKENS} tokens");
     let holders: Vec<(Child, Link)> = (0..HOLDERS)
         .map(|index| start_holder(index, memory, results))
         .collect();
     results.peak_bytes.store(bytes(memory) - before, Relaxed);
+    results
+        .remount
+        .time
+        .set(Thousand::Last, remount(link, THOUSAND));
     println!("closing them");
     for (holder, link) in holders {
         link.signal();
@@ -106,6 +111,21 @@ fn mount_one(link: &Link, number: usize) {
     link.wait();
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     mount::move_mount(context.mount(), "", CWD, path(number), flags).expect("move_mount");
+}
+
+/// Has a thousand mounts delegate less, from the first one on. It takes no longer when they have tokens.
+fn remount(link: &Link, first: usize) -> u64 {
+    thousand(|part| {
+        let first = first + part * PART;
+        let roots: Vec<_> = (first..first + PART).map(open_root).collect();
+        time(|| {
+            for root in &roots {
+                link.signal();
+                link.send_fd(root);
+                link.wait();
+            }
+        })
+    })
 }
 
 fn unmount_all(results: &Results) {

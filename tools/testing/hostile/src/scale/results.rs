@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use super::HOLDERS;
 use super::MOUNTS;
+use super::THOUSAND;
 use super::TOKENS;
 use crate::shared::Shareable;
 
@@ -26,6 +27,8 @@ pub struct Results {
     pub token: Row,
     pub close: Row,
     pub unmount: Row,
+    /// Without tokens, and with all of them.
+    pub remount: Row,
     pub peak_bytes: AtomicU64,
 }
 
@@ -102,6 +105,7 @@ impl Results {
             ("token", HOLDERS * TOKENS, &self.token, Some(tokens)),
             ("token closed", HOLDERS * TOKENS, &self.close, None),
             ("unmounted", MOUNTS, &self.unmount, None),
+            ("remounted", 2 * THOUSAND, &self.remount, None),
         ];
 
         println!(

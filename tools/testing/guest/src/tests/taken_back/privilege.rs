@@ -38,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         by_the_manager_with_mount,
         by_the_manager_without_capability,
         option_of_the_container_applied_by_the_manager,
+        nothing_named_by_the_container_applied_by_the_manager,
         option_of_the_manager_applied_by_the_container,
         option_of_the_manager_beside_one_of_the_container,
         one_context_twice,
@@ -100,6 +101,7 @@ fn read_only_by_the_container() {
         assert_eq!(directory, Err(Errno::ROFS));
         mount_remount(path, MountFlags::empty(), "mode=0700").expect("mount -o remount,rw");
         expect_unchanged(&instance, "remount,ro");
+        // mount(8) names all that is shown. As with C, who may not delegate may not name it.
         let shown = super::shown_at(path);
         let named = shown
             .split(',')
@@ -107,28 +109,34 @@ fn read_only_by_the_container() {
         let named: Vec<_> = named.collect();
         assert_eq!(named.len(), 4, "{shown}");
         let result = mount_remount(path, MountFlags::RDONLY, &named.join(","));
-        assert_eq!(result, Ok(()), "with all that is shown, as mount(8) does");
+        assert_eq!(result, Err(Errno::PERM), "with all that is shown");
         expect_unchanged(&instance, "remount,ro with all that is shown");
     });
 }
 
-/// Who names what is there already changes nothing.
+/// As with C, naming something is refused even where it is there already; naming nothing is not, where there is nothing.
 fn as_it_is_by_the_container() {
     container::run(&DELEGATION, |instance| {
         for (option, mask) in MASKS.options() {
             let result = managed::remount(&managed::pick(&instance.mount), &[(option, &mask)]);
-            assert_eq!(result, Ok(()), "{option}={mask}");
+            assert_eq!(result, Err(Errno::PERM), "{option}={mask}");
             expect_unchanged(&instance, option);
         }
-        let all = MASKS.options();
-        let all = all
-            .each_ref()
-            .map(|(option, mask)| (*option, mask.as_str()));
+    });
+    container::run(&Delegation::of("0x1", "", "", ""), |instance| {
+        let remount =
+            |options: &[(&str, &str)]| managed::remount(&managed::pick(&instance.mount), options);
+        let nothing = ["delegate_maps", "delegate_progs", "delegate_attachs"].map(|it| (it, "0"));
+        assert_eq!(remount(&nothing), Ok(()));
+        assert_eq!(remount(&[("delegate_cmds", "0")]), Err(Errno::PERM));
+        let token = instance.token();
         assert_eq!(
-            managed::remount(&managed::pick(&instance.mount), &all),
-            Ok(())
+            bpf::masks(&token),
+            Masks {
+                cmds: 1,
+                ..Masks::NONE
+            }
         );
-        expect_unchanged(&instance, "all four");
     });
 }
 
@@ -192,6 +200,20 @@ fn option_of_the_container_applied_by_the_manager() {
             assert!(refused, "{option}={value}: {set:?}, {applied:?}");
             expect_unchanged(&instance, option);
         }
+    });
+}
+
+/// Nor with one on which the container has named nothing, when there was nothing: it does not take away what came since.
+fn nothing_named_by_the_container_applied_by_the_manager() {
+    managed::run(&Delegation::of("0x1", "", "", ""), |instance, manager| {
+        let context = managed::pick(&instance.mount);
+        assert_eq!(context.set("delegate_maps", "0"), Ok(()));
+        assert_eq!(
+            manager.remount(&instance, &[("delegate_maps", "any")]),
+            Ok(())
+        );
+        assert_eq!(manager.reconfigure(&context), Ok(()));
+        assert_eq!(bpf::masks(&instance.token()).maps, u64::MAX);
     });
 }
 
@@ -280,12 +302,11 @@ fn messages() {
             "delegate_progs",
             "delegate_attachs",
         ] {
-            let expected = format!(
-                "{option}: to change a delegation needs CAP_SYS_ADMIN in the initial user namespace"
-            );
             let context = managed::pick(&instance.mount);
             let result = managed::remount(&context, &[(option, "any")]);
             assert_eq!(result, Err(Errno::PERM));
+            let expected =
+                format!("{option}: to delegate needs CAP_SYS_ADMIN in the initial user namespace");
             expect_message(&context, &expected);
 
             let context = managed::pick(&instance.mount);
