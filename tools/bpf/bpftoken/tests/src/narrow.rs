@@ -45,7 +45,10 @@ pub const TESTS: &[(&str, Test)] = &[
     ("revoke::takes_all", revoke),
     ("narrow::mounts_that_move", contest::mounts_that_move),
     ("narrow::new_instances", contest::new_instances),
-    ("hostile::narrowing_waits_for_no_process", contest::stopped_process),
+    (
+        "hostile::narrowing_waits_for_no_process",
+        contest::stopped_process,
+    ),
 ];
 
 const ALL: &str = "--cmds map_create:prog_load --maps hash:array --progs xdp --attachs any";
