@@ -3,6 +3,7 @@
 //! would rather keep what they have.
 
 mod contest;
+mod hidden;
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -37,9 +38,9 @@ pub const TESTS: &[(&str, Test)] = &[
     ("narrow::programs_stay", programs_stay),
     ("narrow::refusals", refusals),
     ("narrow::of_a_user", of_a_user),
-    ("narrow::mounted_over", mounted_over),
-    ("narrow::unmounted", unmounted),
-    ("narrow::of_another_user_namespace", of_another),
+    ("narrow::mounted_over", hidden::mounted_over),
+    ("narrow::unmounted", hidden::unmounted),
+    ("narrow::of_another_user_namespace", hidden::of_another),
     ("narrow::by_mount", by_mount),
     ("narrow::remount_that_does_nothing", does_nothing),
     ("revoke::takes_all", revoke),
@@ -260,102 +261,6 @@ fn of_a_user(world: &World) -> Result<()> {
     )?;
     ensure!(said.code == Some(1), "{}", said.out);
     ensure!(grants(world, holder.pid)? == before);
-    Ok(())
-}
-
-/// Whatever the container mounts over its BPF FS or puts on the path, the BPF FS is reached, and the
-/// container's mounts stay as they are.
-fn mounted_over(world: &World) -> Result<()> {
-    for script in [
-        "mount -t tmpfs none /sys/fs/bpf",
-        "mount -t tmpfs none /sys/fs/bpf; mount -t tmpfs none /sys/fs/bpf",
-        "mount -t tmpfs none /sys/fs; mkdir /sys/fs/bpf",
-        "mount -t tmpfs none /sys/fs; ln -s /mnt /sys/fs/bpf; mount -t tmpfs none /mnt",
-        "mount -t tmpfs none /sys; mkdir /sys/fs; mount -t tmpfs none /sys/fs; mkdir /sys/fs/bpf",
-        // Where what is unmounted in one place is in others.
-        "mount --make-rshared /; mount -t tmpfs none /sys/fs/bpf",
-    ] {
-        let holder = Holder::start(world, ALL)?;
-        let pid = holder.pid;
-        inside(pid, script)?.must(0).context(script)?;
-        let mountinfo = || fs::read_to_string(format!("/proc/{pid}/mountinfo"));
-        let before = mountinfo()?;
-        let done = narrow(world, pid, &KEEP)?;
-        if World::has_narrowing()? {
-            done.must(0).context(script)?;
-            let left = grants(world, pid)?;
-            ensure!(left["maps"] == json!(["array"]), "{script}: {left}");
-        } else {
-            done.must(1)?.explains(&[CANNOT]).context(script)?;
-        }
-        let options = |text: String| -> String {
-            let lines = text
-                .lines()
-                .map(|line| line.split(" - ").next().unwrap_or_default());
-            lines.collect::<Vec<_>>().join("\n")
-        };
-        ensure!(
-            options(mountinfo()?) == options(before),
-            "{script}: the container's mounts changed"
-        );
-    }
-    Ok(())
-}
-
-/// A BPF FS that the container unmounted can't be found any more, which is told; who kept it can
-/// narrow it all the same.
-fn unmounted(world: &World) -> Result<()> {
-    let holder = Holder::start(world, ALL)?;
-    let pid = holder.pid;
-    let process = Process::open(pid)?;
-    let instance = Target::new(&process, "/sys/fs/bpf").instance()?;
-    let device = instance.device()?;
-    let report = world.json(&["show", "--json", "--pid", &pid.to_string()])?;
-    ensure!(report["tokens"][0]["device"] == json!(device), "{report}");
-    inside(pid, "umount --lazy /sys/fs/bpf")?.must(0)?;
-    narrow(world, pid, &KEEP)?
-        .must(1)?
-        .explains(&["sees no BPF FS that delegates", "bpftoken show"])?;
-    let text = world
-        .run(&["show", "--pid", &pid.to_string()])?
-        .must(0)?
-        .out;
-    ensure!(
-        text.contains(&format!("BPF FS {device}, which nobody sees mounted")),
-        "{text}"
-    );
-    let keep: Delegation = "delegate_cmds=map_create,delegate_maps=array".parse()?;
-    let narrowed = instance.narrow(&keep);
-    if !World::has_narrowing()? {
-        let error = narrowed.err().context("narrowed")?;
-        let expected = matches!(error, Error::Unsupported(Feature::Narrowing));
-        ensure!(expected, "{error}");
-        return Ok(());
-    }
-    ensure!(narrowed?.after == keep);
-    ensure!(grants(world, pid)?["maps"] == json!(["array"]));
-    Ok(())
-}
-
-/// A BPF FS that the container sees and that belongs to another is left alone.
-fn of_another(world: &World) -> Result<()> {
-    let outer = Holder::start(world, ALL)?;
-    let run = format!(
-        "unshare --user --map-root-user --mount sh -c 'echo $$; exec sleep 1000' >/tmp/inner 2>&1 & sleep 1; \
-         cat /tmp/inner"
-    );
-    let script = format!("mount -t tmpfs none /tmp; {run}");
-    let inner = inside(outer.pid, &script)?.must(0)?.out;
-    let inner: i32 = inner.trim().parse()?;
-    let seen = mount_line(inner, "/sys/fs/bpf")?;
-    let refused = narrow(world, inner, &KEEP);
-    Process::open(inner)?.signal(9)?;
-    ensure!(seen.contains("delegate_maps=hash:array"), "{seen}");
-    refused?.must(1)?.tells(&[
-        "belongs to another user namespace: not changed",
-        "sees no BPF FS that delegates to its user namespace",
-    ])?;
-    ensure!(grants(world, outer.pid)?["maps"] == json!(["hash", "array"]));
     Ok(())
 }
 

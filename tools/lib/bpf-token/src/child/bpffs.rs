@@ -114,15 +114,14 @@ pub(super) fn uncover(target: &CStr, device: Option<(u32, u32)>) -> Result<Owned
     while length > 1 {
         path[length] = 0;
         loop {
-            match open_target(target) {
-                Ok(dir) => match owner(dir.as_fd(), device) {
+            if let Ok(dir) = open_target(target) {
+                match owner(dir.as_fd(), device) {
                     Owner::This => return Ok(dir),
                     Owner::Other if device.is_some() => {
                         return Err((Step::NotThere, Errno::PERM));
                     }
                     _ => {}
-                },
-                Err(_) => {}
+                }
             }
             match CStr::from_bytes_with_nul(&path[..=length]).map(open_target) {
                 Ok(Ok(dir)) if is_mount_root(dir.as_fd()) && detach(dir.as_fd()).is_ok() => {}
