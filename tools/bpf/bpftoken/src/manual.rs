@@ -230,7 +230,7 @@ const EXEC: [(&str, &str); 9] = [
     (
         "Messages",
         "What the kernel will refuse for lack of a delegation or capability is told on the caller's \
-         standard error, each reason once, if that is the one that bpftoken was started with. Loaders \
+         standard error, each reason once, if that process has open what bpftoken was started with. Loaders \
          also try out what the kernel can do, so not every such line matters. --quiet does without.",
     ),
     (

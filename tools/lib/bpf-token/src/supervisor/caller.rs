@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
 use rustix::fs::AtFlags;
+use rustix::fs::Dir;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Stat;
@@ -14,6 +15,9 @@ use rustix::io::Result;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
+
+/// How many descriptors are looked at, at most, for one of a file.
+const SEARCHED: usize = 100;
 
 /// What a file is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +102,19 @@ impl Caller {
         self.stat_fd(number) == Some(file)
     }
 
-    pub(super) fn stat_fd(&self, number: RawFd) -> Option<FileId> {
+    /// The number of one of its descriptors of the file: 2 if that is one.
+    pub(super) fn number_of(&self, file: FileId) -> Option<RawFd> {
+        if self.holds(2, file) {
+            return Some(2);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fds = rustix::fs::openat(&self.dir, c"fd", flags, Mode::empty()).ok()?;
+        let names = Dir::new(fds).ok()?.filter_map(Result::ok).take(SEARCHED);
+        let mut numbers = names.filter_map(|it| it.file_name().to_str().ok()?.parse().ok());
+        numbers.find(|&number| self.holds(number, file))
+    }
+
+    fn stat_fd(&self, number: RawFd) -> Option<FileId> {
         let path = format!("fd/{number}");
         let stat = rustix::fs::statat(&self.dir, path, AtFlags::empty()).ok()?;
         Some(FileId::of(&stat))

@@ -72,14 +72,18 @@ impl Voice {
         );
     }
 
-    /// Says something once, where the program's standard error was at the start and still is.
+    /// Says something once, where the program's standard error was at the start, if the caller has
+    /// that open. Some loaders, such as bpftrace, move it elsewhere as long as they load.
     fn say(&mut self, caller: &Caller, text: String) {
         let Some(place) = self.place else {
             return;
         };
-        if self.said.contains(&text) || self.said.len() >= LINES || !caller.holds(2, place) {
+        if self.said.contains(&text) || self.said.len() >= LINES {
             return;
         }
+        let Some(number) = caller.number_of(place) else {
+            return;
+        };
         let process = caller.process().unwrap_or(caller.tid);
         let mut line = format!(
             "bpftoken exec: process {process} ({}): {text}",
@@ -88,7 +92,7 @@ impl Voice {
         self.said.insert(text);
         line.push('\n');
         let whole = line.len().min(LONGEST);
-        let Ok(fd) = caller.descriptor(2) else {
+        let Ok(fd) = caller.descriptor(number) else {
             return;
         };
         // One that nobody reads must not hold up the callers.

@@ -377,7 +377,7 @@ fn changes() -> Result<()> {
         *outcomes.entry(outcome.err()).or_insert(0) += 1;
     }
     changer.join().ok().context("panicked")?;
-    ensure!(outcomes.contains_key(&None), "{outcomes:?}");
+    ensure!(outcomes.values().sum::<i32>() > 20, "{outcomes:?}");
     all_succeed(WHOLE)
 }
 
@@ -455,13 +455,13 @@ fn orphan() -> Result<()> {
 
 /// Goes on after the command has ended: tells on standard output when it has loaded something then.
 fn daemon() -> Result<()> {
+    let parent = i32::try_from(std::process::id())?;
     // SAFETY: This process has a single thread.
     if unsafe { libc::fork() } != 0 {
         return Ok(());
     }
-    // SAFETY: Always sound, here and below.
-    let parent = unsafe { libc::getppid() };
-    while parent == unsafe { libc::getppid() } {
+    // SAFETY: Always sound.
+    while unsafe { libc::getppid() } == parent {
         std::thread::sleep(Duration::from_millis(10));
     }
     all_succeed(WHOLE)?;
