@@ -102,7 +102,7 @@ fn read_only_by_the_container() {
         mount_remount(path, MountFlags::empty(), "mode=0700").expect("mount -o remount,rw");
         expect_unchanged(&instance, "remount,ro");
         // mount(8) names all that is shown. As with C, who may not delegate may not name it.
-        let shown = super::shown_at(path);
+        let shown = super::options::shown_at(path);
         let named = shown
             .split(',')
             .filter(|option| option.starts_with("delegate_"));
