@@ -17,7 +17,6 @@ use crate::{
         Unused, //
     },
     kind::{
-        AttachType,
         Cmd,
         Kind,
         MapType,

@@ -42,7 +42,7 @@ licences() {
 
 licences --workspace -- "$permissive|GPL-2.0-only"
 # Of what unit tests alone, and other people's loaders in our tests, are built from, the versions are their own affair.
-twice=$(crates --workspace --prune clients | cut -d ' ' -f 1,2 | sort -u | cut -d ' ' -f 1 | uniq -d)
+twice=$(crates --workspace --exclude clients --prune clients | cut -d ' ' -f 1,2 | sort -u | cut -d ' ' -f 1 | uniq -d)
 licences --package bpf-token --all-features -- "$permissive"
 
 if [ -n "$twice" ]; then

@@ -63,7 +63,10 @@ pub fn run(expected: Option<String>) -> Result<()> {
     };
     story::outcome(
         maps.len() == expected,
-        &format!("container {cookie} has {} maps. The next one: {error}", maps.len()),
+        &format!(
+            "container {cookie} has {} maps. The next one: {error}",
+            maps.len()
+        ),
     );
     Ok(())
 }

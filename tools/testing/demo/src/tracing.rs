@@ -126,10 +126,12 @@ pub fn goes_on(tracer: &Tracer) -> Result<()> {
 /// A token from before loads no tracing program any more.
 pub fn taken_back(token: &Token) {
     let insns = [Insn::mov64_imm(0, 0), Insn::exit()];
-    let program =
-        ProgAttr::new(ProgType::TRACING, &insns).loaded_for(AttachType::TRACE_RAW_TP);
+    let program = ProgAttr::new(ProgType::TRACING, &insns).loaded_for(AttachType::TRACE_RAW_TP);
     let error = program.load(Some(token)).err();
-    story::act("container", "loads a tracing program with a token from before:");
+    story::act(
+        "container",
+        "loads a tracing program with a token from before:",
+    );
     story::outcome(
         error.is_some(),
         &error.map_or("it loaded".to_owned(), |error| error.to_string()),
