@@ -37,7 +37,8 @@ use crate::token::Token;
 /// use bpf_token::{Exec, Token};
 /// let token = Token::from_bpffs("/sys/fs/bpf")?;
 /// let error = Exec::new(token, "bpftrace").args(["-e", "BEGIN { exit() }"]).exec();
-/// # Err::<(), _>(error)
+/// eprintln!("bpftrace: {error}");
+/// # Ok::<(), bpf_token::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Exec {
