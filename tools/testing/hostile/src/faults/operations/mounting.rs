@@ -179,11 +179,16 @@ fn remounting() -> Vec<Operation> {
             }),
         ),
         Operation::refused(
-            "FSCONFIG_CMD_RECONFIGURE unprivileged",
+            "delegate_maps of a remount, unprivileged",
             Errno::PERM,
             By::container(Delegation::ANY, |instance, injector| {
                 let token = instance.token();
-                reconfigure(&instance.mount, injector, "array");
+                set(
+                    &managed::pick(&instance.mount),
+                    injector,
+                    "delegate_maps",
+                    "array",
+                );
                 assert_eq!(bpf::masks(&token), Masks::ALL, "the container changed it");
             }),
         ),
