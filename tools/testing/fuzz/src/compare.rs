@@ -288,7 +288,19 @@ impl Comparison<'_> {
             }
             _ => (),
         }
-        let addition = match command::refusal(self.names, call) {
+        let refusal = command::refusal(self.names, call);
+        if refusal.is_none() && call.command == Command::ProgLoad && rust != c {
+            let full = command::verified_without(self.names, call)
+                .and_then(|line| log::behind_a_full_log(call, &line, c));
+            if let Some(full) = full {
+                let predict = |rules: Rules| match rules.has(Rule::D4) {
+                    true => full.clone(),
+                    false => c.clone(),
+                };
+                return self.predicted(rust, predict);
+            }
+        }
+        let addition = match refusal {
             Some(refusal) => log::addition(call, &refusal),
             None if call.command == Command::ProgLoad => {
                 command::verified_without(self.names, call)

@@ -233,6 +233,25 @@ pub fn behind_the_verifier(call: &Call, line: &str, c: &CallSaw) -> Option<Addit
     })
 }
 
+/// What the Rust kernel leaves of a rejected program whose log has lost lines already, and keeps the last ones: then
+/// both kernels fail with `ENOSPC`, which hides that the program was rejected.
+pub fn behind_a_full_log(call: &Call, line: &str, c: &CallSaw) -> Option<CallSaw> {
+    let (Given::Log(log), libc::ENOSPC) = (Given::of(call), c.errno) else {
+        return None;
+    };
+    let mut saw = c.clone();
+    let text = format!("{line}\n");
+    let said = &mut saw.log.as_mut()?.0;
+    said.extend(text.bytes());
+    let lost = (said.len() + 1).saturating_sub(log.size as usize);
+    said.drain(..lost);
+    let (place, offset) = log.length?;
+    let mut lengths = place.of(&mut saw).iter_mut();
+    let (_, length) = lengths.find(|(at, _)| *at as usize == offset)?;
+    *length += text.len() as u32;
+    Some(saw)
+}
+
 impl Addition {
     /// What the Rust kernel leaves, where the C kernel leaves `saw`.
     pub fn apply(&self, call: &Call, saw: &CallSaw) -> CallSaw {

@@ -60,7 +60,13 @@ fn read(names: &Names, data: &[u8], rules: Rules, present: Option<u64>) -> Optio
         cookie: None,
     };
     for option in data.split(|byte| *byte == b',') {
-        let at = option.iter().position(|byte| *byte == b'=')?;
+        let Some(at) = option.iter().position(|byte| *byte == b'=') else {
+            // A word without a value: no kernel knows it, or it is one of ours, which need one.
+            if option == COOKIE.as_bytes() || options::kind_of(option).is_some() {
+                return None;
+            }
+            continue;
+        };
         let (key, value) = (&option[..at], &option[at + 1..]);
         if key == COOKIE.as_bytes() {
             if rules.has(Rule::Cookie) {
