@@ -20,9 +20,9 @@ if [ -n "${TEST:-}" ]; then
 	new_run test "$KERNEL"
 	build_programs bpftoken bpftoken-tests clients guest results
 	# Some of our tests race on two processors.
-	run_tests() { CPUS=${CPUS:-2} guest "$@"; }
+	export CPUS=${CPUS:-2}
 	step "running the tests with $TEST in their names" "$LOGS/guests.log" \
-		run_tests "$KERNEL" "$RESULTS/tests.log" "$bin/guest $(printf %q "$TEST"); $bin/bpftoken-tests $(printf %q "$TEST")"
+		guest "$KERNEL" "$RESULTS/tests.log" "$bin/guest $(printf %q "$TEST"); $bin/bpftoken-tests $(printf %q "$TEST")"
 	grep -E '^test .* \.\.\. ' "$RESULTS/tests.log" || die "no test has $TEST in its name; the output is in $RESULTS/tests.log"
 	sed -n '/^failures:/,/^test result/p' "$RESULTS/tests.log" >&2
 	exit "$(awk '/^test result: FAILED/ { bad = 1 } END { print bad + 0 }' "$RESULTS/tests.log")"
