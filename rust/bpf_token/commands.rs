@@ -66,8 +66,14 @@ pub(crate) unsafe extern "C" fn bpf_token_create_log(
     size: u32,
 ) -> c_int {
     // SAFETY: By the requirements of this function.
-    let (attr, log) = unsafe { (&mut *attr, CommonLog::new(&mut *common, ucommon, size)) };
-    match create::create(attr, Log::Common(log)) {
+    let (asked, attr, log) = unsafe {
+        (
+            (*attr).token_create,
+            &mut *attr,
+            CommonLog::new(&mut *common, ucommon, size),
+        )
+    };
+    match create::create(asked, attr, Log::Common(log)) {
         Ok(fd) => fd as c_int,
         Err(err) => err.to_errno(),
     }

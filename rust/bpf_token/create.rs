@@ -62,10 +62,14 @@ enum CreateError {
     NoToken(Error),
 }
 
-/// Makes a token as `attr`, the attributes of the command, ask for it, of a BPF FS or of a token,
-/// and returns its descriptor. A refusal is told to `log`, and to who traces refusals.
-pub(crate) fn create(attr: &mut bindings::bpf_attr, log: Log<'_>) -> Result<u32> {
-    try_create(attr).map_err(|step| {
+/// Makes a token as it is `asked` for, of a BPF FS or of a token, and returns its descriptor. A
+/// refusal is told to `log`, and to who traces refusals. The security modules get all of `attr`.
+pub(crate) fn create(
+    asked: TokenCreate,
+    attr: &mut bindings::bpf_attr,
+    log: Log<'_>,
+) -> Result<u32> {
+    try_create(asked, attr).map_err(|step| {
         if log.is_wanted() || events::refusals_are_traced() {
             tell(step, log);
         }
@@ -73,10 +77,8 @@ pub(crate) fn create(attr: &mut bindings::bpf_attr, log: Log<'_>) -> Result<u32>
     })
 }
 
-fn try_create(attr: &mut bindings::bpf_attr) -> Result<u32, CreateError> {
-    // SAFETY: All that the attributes of a command consist of is numbers.
-    let asked = unsafe { &attr.token_create };
-    let restriction = restriction(asked)?;
+fn try_create(asked: TokenCreate, attr: &mut bindings::bpf_attr) -> Result<u32, CreateError> {
+    let restriction = restriction(&asked)?;
     let fd = Fd::get(asked.bpffs_fd).map_err(|_| CreateError::NotOpen(asked.bpffs_fd))?;
     let file = fd.file();
     let path = file.path();

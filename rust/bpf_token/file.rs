@@ -97,12 +97,7 @@ impl<'a> Permitted<'a> {
     /// Returns all that the token permits. Each mask is of the moment when it is read.
     #[inline]
     pub(crate) fn load(&self) -> Delegation {
-        Delegation {
-            cmds: self.cmds(),
-            maps: self.maps(),
-            progs: self.progs(),
-            attachs: self.attachs(),
-        }
+        *self.token.allowed() & self.present.load()
     }
 
     /// Returns what `BPF_OBJ_GET_INFO_BY_FD` copies to userspace.

@@ -9,7 +9,6 @@
 use crate::{
     bindings,
     capability::Capability,
-    ffi::c_int,
     sync::aref::AlwaysRefCounted,
     types::Opaque, //
 };
@@ -95,24 +94,15 @@ impl UserNamespace {
     /// As C's `ns_capable()`, this marks the task as having used its privilege, and is audited.
     #[inline]
     pub fn capable(&self, cap: Capability) -> bool {
-        self.has(cap, bindings::ns_capable)
+        // SAFETY: By the type invariant, the namespace is alive.
+        unsafe { bindings::ns_capable(self.as_ptr(), cap.as_raw()) }
     }
 
     /// As [`Self::capable`], but does not mark the task, and is not audited. Not for a decision.
     #[inline]
     pub fn capable_noaudit(&self, cap: Capability) -> bool {
-        self.has(cap, bindings::ns_capable_noaudit)
-    }
-
-    /// Asks `capable`, which is `ns_capable()` or a form of it.
-    #[inline]
-    fn has(
-        &self,
-        cap: Capability,
-        capable: unsafe extern "C" fn(*mut bindings::user_namespace, c_int) -> bool,
-    ) -> bool {
         // SAFETY: By the type invariant, the namespace is alive.
-        unsafe { capable(self.as_ptr(), cap.as_raw()) }
+        unsafe { bindings::ns_capable_noaudit(self.as_ptr(), cap.as_raw()) }
     }
 }
 
