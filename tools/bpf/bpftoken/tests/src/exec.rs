@@ -46,6 +46,7 @@ const TESTS: &[(&str, Test)] = &[
     ("exec::status", status),
     ("exec::run_with_exec", run_with),
     ("exec::two_supervisors", two),
+    ("exec::no_more_privilege", no_more_privilege),
     ("exec::without_sys_admin", without_sys_admin),
     ("exec::refusals", refusals),
     ("exec::no_token", no_token),
@@ -78,6 +79,22 @@ fn fine(world: &World, what: &str) -> Result<()> {
 fn refused_without(world: &World) -> Result<()> {
     let command = [path(&world.own), CALLER, "all-refused"];
     said(&mut world.contained(ENOUGH, &command))?.must(0)?;
+    Ok(())
+}
+
+/// A call that the supervisor makes in the caller's stead gives nothing to a caller that has given
+/// up its capabilities, nor to one that has them in a namespace of its own.
+fn no_more_privilege(world: &World) -> Result<()> {
+    let own = path(&world.own);
+    for without in [
+        &["setpriv", "--bounding-set=-all", "--inh-caps=-all"][..],
+        &["unshare", "--user", "--map-root-user"],
+    ] {
+        let command = [without, &[own, CALLER, "short-refused"]].concat();
+        exec(world, ENOUGH, &command)?
+            .must(0)?
+            .tells(&["the caller lacks capabilities that the supervisor has"])?;
+    }
     Ok(())
 }
 

@@ -19,6 +19,10 @@ use rustix::process::PidfdGetfdFlags;
 /// How many descriptors are looked at, at most, for one of a file.
 const SEARCHED: usize = 100;
 
+/// The capabilities that the kernel looks for through a token: CAP_NET_ADMIN, CAP_SYS_ADMIN,
+/// CAP_PERFMON and CAP_BPF.
+const ASKED_FOR: u64 = 1 << 12 | 1 << 21 | 1 << 38 | 1 << 39;
+
 /// What a file is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId {
@@ -129,6 +133,30 @@ impl Caller {
         // As long as this works, the number was its own when the pidfd was opened.
         rustix::fs::statat(&self.dir, c"fd", AtFlags::empty())?;
         rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
+    }
+
+    /// Whether it has each capability of ours that a token asks for, in our user namespace. Only
+    /// then may a call be made in its stead: it could have given them up, or be in a namespace of its
+    /// own, where it has others. Its credentials do not change while it waits.
+    pub(super) fn is_as_privileged(&self) -> bool {
+        let own = || Self::open(rustix::process::getpid().as_raw_nonzero().get()).ok();
+        let rights = |of: &Self| {
+            let namespace = rustix::fs::statat(&of.dir, c"ns/user", AtFlags::empty()).ok()?;
+            Some((FileId::of(&namespace), of.capabilities()?))
+        };
+        match (rights(self), own().as_ref().and_then(rights)) {
+            (Some((namespace, has)), Some((ours, wanted))) => {
+                namespace == ours && wanted & ASKED_FOR & !has == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Its effective capabilities.
+    fn capabilities(&self) -> Option<u64> {
+        let status = self.text("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        u64::from_str_radix(line?.trim(), 16).ok()
     }
 
     /// The number of the process that the thread is of.

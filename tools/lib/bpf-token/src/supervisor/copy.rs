@@ -60,6 +60,9 @@ pub(super) struct Copy<'a> {
 
 impl Copy<'_> {
     pub(super) fn make(&self) -> Made {
+        if !self.caller.is_as_privileged() {
+            return Made::Not("the caller lacks capabilities that the supervisor has");
+        }
         if self.call.cmd & sys::BPF_COMMON_ATTRS != 0 {
             return Made::Not("they have a log in the common attributes");
         }

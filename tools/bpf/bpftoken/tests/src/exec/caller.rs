@@ -41,12 +41,8 @@ pub fn role() -> Option<ExitCode> {
 fn call(what: &str) -> Result<()> {
     match what {
         "all" => all_succeed(WHOLE),
-        "all-refused" => {
-            for (name, outcome) in raw::one_of_each(WHOLE) {
-                ensure!(outcome == Err(libc::EPERM), "{name}: {outcome:?}");
-            }
-            Ok(())
-        }
+        "all-refused" => all_refused(WHOLE),
+        "short-refused" => all_refused(SHORT),
         "map-only" => {
             let outcome = raw::map(80, 1).call(MAP_CREATE);
             ensure!(outcome.is_ok(), "{outcome:?}");
@@ -74,6 +70,13 @@ fn call(what: &str) -> Result<()> {
 fn all_succeed(sizes: [usize; 4]) -> Result<()> {
     for (name, outcome) in raw::one_of_each(sizes) {
         ensure!(outcome.is_ok(), "{name}: {outcome:?}");
+    }
+    Ok(())
+}
+
+fn all_refused(sizes: [usize; 4]) -> Result<()> {
+    for (name, outcome) in raw::one_of_each(sizes) {
+        ensure!(outcome == Err(libc::EPERM), "{name}: {outcome:?}");
     }
     Ok(())
 }
