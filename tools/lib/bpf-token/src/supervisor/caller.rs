@@ -21,7 +21,7 @@ const SEARCHED: usize = 100;
 
 /// The capabilities that the kernel looks for through a token: CAP_NET_ADMIN, CAP_SYS_ADMIN,
 /// CAP_PERFMON and CAP_BPF.
-const ASKED_FOR: u64 = 1 << 12 | 1 << 21 | 1 << 38 | 1 << 39;
+const ASKED_FOR: u64 = (1 << 12) | (1 << 21) | (1 << 38) | (1 << 39);
 
 /// What a file is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
