@@ -4,7 +4,7 @@
 RUNNER := tools/testing/runner
 KERNEL ?= rust
 
-.PHONY: help run check test hostile bench kernel vm shell lint series docs matrix install clean
+.PHONY: help run check test hostile bench kernel vm shell lint series bisect docs matrix install clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
@@ -17,6 +17,7 @@ help:
 	@echo '  make bench    counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint     rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
 	@echo '  make series   what "git am" takes on an untouched Linux 7.3, with a cover letter [OUT=]'
+	@echo '  make bisect   compiles what the series touches after each of its patches'
 	@echo '  make matrix   compiles other configurations and architectures, and compares .text with the option off'
 	@echo '  make docs     Documentation/bpf as HTML, rustdoc of the crate and of the kernel crate'
 	@echo
@@ -62,6 +63,9 @@ lint:
 
 series:
 	@$(RUNNER)/series.sh
+
+bisect:
+	@$(RUNNER)/bisect.sh
 
 matrix:
 	@$(RUNNER)/matrix.sh

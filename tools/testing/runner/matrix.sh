@@ -7,6 +7,7 @@
 #   NAME   these only
 
 . "$(dirname "$0")/common.sh"
+. "$RUNNER/small.sh"
 need_root "make matrix"
 LIST=$RUNNER/../matrix
 # What CONFIG_FRAME_WARN is where stacks are smallest. KUnit's tests have a thread of their own, and are left out.
@@ -17,21 +18,7 @@ read -r -a selected <<<"$*"
 "$RUNNER/tree.sh" c
 "$RUNNER/tree.sh" rust
 lock matrix
-touched=$(sed -n 's#^+++ b/\(kernel/[^\t]*\)\.c.*#\1.o#p' "$REPO"/patches/*.patch | grep -vx kernel/bpf/token.o | sort -u)
-
-# fragment OPTION...: kernel.config with them, but for what only takes time here.
-fragment() {
-	local option drop='^# SPDX|DEBUG_INFO|IKCONFIG'
-	for option; do drop+="|CONFIG_${option#-}[= ]"; done
-	grep -vE "$drop" "$RUNNER/../kernel.config"
-	[[ " $* " == *" -BPF_TOKEN_RUST "* || " $* " == *" BPF_TOKEN_RUST "* ]] || echo CONFIG_BPF_TOKEN_RUST=y
-	for option; do
-		case $option in
-		-*) echo "# CONFIG_${option#-} is not set" ;;
-		*) echo "CONFIG_$option=y" ;;
-		esac
-	done
-}
+touched=$(touched_objects)
 
 # compile TREE ARCH OPTION...
 compile() {

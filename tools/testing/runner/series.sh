@@ -113,9 +113,10 @@ compare() {
 
 # What is left out here is explained in the cover letter.
 checkpatch() {
+	local files=("$OUT"/*.patch)
 	cd "$base"
 	in_root scripts/checkpatch.pl --strict --terse --show-types \
-		--ignore FILE_PATH_CHANGES,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT "$OUT"/*[!r].patch
+		--ignore FILE_PATH_CHANGES,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT "${files[@]:1}"
 }
 
 rm -rf "$work"

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# A configuration that is compiled and not booted, for matrix.sh and bisect.sh to source after common.sh.
+
+# fragment OPTION...: kernel.config with them, but for what only takes time here. -OPTION is off.
+fragment() {
+	local option drop='^# SPDX|DEBUG_INFO|IKCONFIG'
+	for option; do drop+="|CONFIG_${option#-}[= ]"; done
+	grep -vE "$drop" "$RUNNER/../kernel.config"
+	[[ " $* " == *" -BPF_TOKEN_RUST "* || " $* " == *" BPF_TOKEN_RUST "* ]] || echo CONFIG_BPF_TOKEN_RUST=y
+	for option; do
+		case $option in
+		-*) echo "# CONFIG_${option#-} is not set" ;;
+		*) echo "CONFIG_$option=y" ;;
+		esac
+	done
+}
+
+# touched_objects: those of the C files that patches/ touch.
+touched_objects() {
+	sed -n 's#^+++ b/\(kernel/[^\t]*\)\.c.*#\1.o#p' "$REPO"/patches/*.patch | grep -vx kernel/bpf/token.o | sort -u
+}
