@@ -51,8 +51,9 @@ fn main() -> ExitCode {
             grants,
             container,
             exec,
+            probes,
             command,
-        } => run::run(&grants, container, exec, command),
+        } => run::run(&grants, container, exec, probes, command),
         Command::Exec(exec) => exec::exec(exec),
         Command::Mount {
             at,
