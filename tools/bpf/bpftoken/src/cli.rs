@@ -74,6 +74,9 @@ pub enum Command {
         replace: bool,
         #[command(flatten)]
         grants: Grants,
+        /// Refused, with the reason.
+        #[arg(long, hide = true, value_name = "LIST")]
+        probes: Option<Probes>,
     },
     /// Unmounts a BPF FS that delegates to a running container. Tokens made from it go on to work.
     Umount {

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::Broker;
@@ -103,7 +104,13 @@ pub fn not_executed(error: &Error, errno: Errno) -> ExitCode {
     })
 }
 
-pub fn mount(at: &TargetArgs, replace: bool, grants: &Grants) -> Result<ExitCode> {
+pub fn mount(at: &TargetArgs, replace: bool, grants: &Grants, probes: bool) -> Result<ExitCode> {
+    if probes {
+        bail!(
+            "--probes: only a process itself can have its system calls supervised, and those of what it \
+             starts, so a container gets probes from the start, by bpftoken run --probes, or not at all"
+        );
+    }
     let delegation = grants.delegation()?;
     Target::new(&Process::open(at.pid)?, &at.target)
         .replace(replace)

@@ -77,7 +77,11 @@ impl Broker {
     /// Those of mounting tracefs, and of the files that the list names; [`Error::File`] if the kernel
     /// has no kprobes or uprobes that the list has.
     pub fn new(probes: Probes) -> Result<Self> {
-        let number = |wanted: bool, kind: &str| wanted.then(|| kind_number(kind)).transpose();
+        // What is not listed is refused by the broker, which says so.
+        let number = |wanted: bool, kind: &str| match kind_number(kind) {
+            Err(error) if wanted => Err(error),
+            number => Ok(number.ok()),
+        };
         Ok(Self {
             kprobes: number(probes.have_kprobes(), "kprobe")?,
             uprobes: number(probes.have_uprobes(), "uprobe")?,
@@ -216,7 +220,7 @@ impl Broker {
         sender: Option<Pid>,
     ) -> Result<OwnedFd, Refusal> {
         let Some(kind) = self.uprobes else {
-            return Err(self.not_listed("uprobe"));
+            return Err(self.not_listed("the file"));
         };
         let unknown = || Refusal::new(Errno::ACCESS, "the file has no known sender");
         file::check(file, sender.ok_or_else(unknown)?)?;

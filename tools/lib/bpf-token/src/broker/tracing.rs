@@ -85,11 +85,10 @@ impl Tracing {
         for file in ["kprobe_events", "uprobe_events"] {
             write(&to.join(file), b"")?;
         }
+        // bpftrace looks for this before it attaches to BTF functions, too, which takes no kprobe.
         let functions = "available_filter_functions";
-        if probes.have_kprobes() {
-            let listed = listed_functions(&from.join(functions), probes)?;
-            write(&to.join(functions), &listed)?;
-        }
+        let listed = listed_functions(&from.join(functions), probes)?;
+        write(&to.join(functions), &listed)?;
         let context = rustix::mount::fspick(&tree, c"", FsPickFlags::FSPICK_EMPTY_PATH);
         context
             .and_then(|context| {
