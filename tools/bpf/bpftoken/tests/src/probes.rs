@@ -2,6 +2,7 @@
 //! `bpftoken run --probes`: perf events of the host, as far as the list goes.
 
 mod caller;
+mod changing;
 mod raw;
 mod socket;
 
@@ -15,7 +16,7 @@ use anyhow::Context;
 use anyhow::Result;
 
 pub use self::caller::role;
-use self::caller::CALLER;
+pub use self::caller::CALLER;
 use crate::world::path;
 use crate::world::said;
 use crate::world::Said;
