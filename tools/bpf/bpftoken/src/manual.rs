@@ -256,8 +256,9 @@ const WATCH: [(&str, &str); 2] = [
     (
         "How it works",
         "The supervisor of bpftoken-exec(1) tells of each call before it is made; whether it succeeded is \
-         in the kernel's trace event raw_syscalls:sys_exit, in a tracing instance of its own. That takes \
-         root of the host, in its process namespace.",
+         in the kernel's trace event raw_syscalls:sys_exit, in a tracing instance of its own. Kprobes, \
+         uprobes and tracepoints are opened by a broker, as bpftoken-run(1) has it for --probes any, \
+         which knows what it opened. All that takes root of the host, in its process namespace.",
     ),
     (
         "What it prints",

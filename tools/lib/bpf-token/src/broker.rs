@@ -8,9 +8,10 @@ mod tracing;
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::Mutex;
 
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -24,6 +25,7 @@ use crate::probes::Probes;
 use crate::process;
 use crate::sys;
 use crate::sys::Event;
+use crate::tracefs::path_of;
 use file::Files;
 use message::Answer;
 use message::Kind;
@@ -60,6 +62,7 @@ pub struct Broker {
     uprobes: Option<u32>,
     files: Files,
     tracing: Tracing,
+    used: Mutex<Probes>,
 }
 
 /// Why a request is refused.
@@ -87,6 +90,7 @@ impl Broker {
             uprobes: number(probes.have_uprobes(), "uprobe")?,
             files: Files::new(&probes)?,
             tracing: Tracing::new(&probes)?,
+            used: Mutex::default(),
             probes,
         })
     }
@@ -157,6 +161,21 @@ impl Broker {
         Ok((ours, theirs))
     }
 
+    /// What was opened until now.
+    pub fn used(&self) -> Probes {
+        self.used
+            .lock()
+            .map(|used| used.clone())
+            .unwrap_or_default()
+    }
+
+    fn note(&self, add: impl FnOnce(&mut Probes)) {
+        // Only a thread that panicked with it would have left it in a state of its own.
+        if let Ok(mut used) = self.used.lock() {
+            add(&mut used);
+        }
+    }
+
     fn answer(
         &self,
         request: &Request,
@@ -202,14 +221,16 @@ impl Broker {
                 ),
             });
         }
-        let name = CString::new(request.name.clone()).map_err(|_| malformed())?;
+        let text = CString::new(request.name.clone()).map_err(|_| malformed())?;
         let event = Event {
             kind,
             config: request.on_return.into(),
-            name: Some(&name),
+            name: Some(&text),
             offset: request.offset,
         };
-        open(&event, thread, request.cpu)
+        let opened = open(&event, thread, request.cpu)?;
+        self.note(|used| used.add_kprobe(&name, request.offset));
+        Ok(opened)
     }
 
     fn uprobe(
@@ -228,15 +249,17 @@ impl Broker {
             return Err(self.not_listed("the file"));
         }
         // The kernel follows this link to the very file, whatever path it had.
-        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let path = path.map_err(|_| malformed())?;
+        let path = path_of(file).into_os_string().into_vec();
+        let path = CString::new(path).map_err(|_| malformed())?;
         let event = Event {
             kind,
             config: request.on_return.into(),
             name: Some(&path),
             offset: request.offset,
         };
-        open(&event, thread, request.cpu)
+        let opened = open(&event, thread, request.cpu)?;
+        self.note(|used| used.add_file(std::fs::read_link(path_of(file)).ok()));
+        Ok(opened)
     }
 
     fn tracepoint(&self, request: &Request, thread: Option<&OwnedFd>) -> Result<OwnedFd, Refusal> {
@@ -253,6 +276,8 @@ impl Broker {
         let opened = open(&event, thread, request.cpu)?;
         // It keeps its id as long as the event is open.
         if self.tracing.is(tracepoint, id) {
+            let (group, name) = tracepoint;
+            self.note(|used| used.add_tracepoint(group, name));
             Ok(opened)
         } else {
             Err(self.not_listed(format_args!("the tracepoint with id {id}")))

@@ -42,6 +42,35 @@ enum Item {
 }
 
 impl Probes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn add_kprobe(&mut self, name: &str, offset: u64) {
+        // What is behind an entry goes by no name.
+        self.add(Item::Kprobe((offset == 0).then(|| name.to_owned())));
+    }
+
+    pub(crate) fn add_tracepoint(&mut self, group: &str, name: &str) {
+        self.add(Item::Tracepoint(Some((group.to_owned(), name.to_owned()))));
+    }
+
+    /// Adds the file, or all if a list can't have its path.
+    pub(crate) fn add_file(&mut self, path: Option<PathBuf>) {
+        let plain = |path: &PathBuf| {
+            let text = path.to_str().filter(|text| text.starts_with('/'));
+            text.is_some_and(|text| !text.contains([',', ' ']))
+        };
+        self.add(Item::Uprobe(path.filter(plain)));
+    }
+
+    fn add(&mut self, item: Item) {
+        if !self.0.contains(&item) {
+            self.0.push(item);
+        }
+    }
+
     /// Whether a program may be attached so far into a function. What is behind its entry may be
     /// another function, so that takes the item for all.
     pub(crate) fn allow_kprobe(&self, name: &str, offset: u64) -> bool {
@@ -225,6 +254,18 @@ mod tests {
         assert_eq!(probes.files().count(), 1);
         assert!(probes.allow_tracepoint("sched", "sched_switch"));
         assert!(!probes.allow_tracepoint("syscalls", "sched_switch"));
+        let mut used = Probes::default();
+        assert!(used.is_empty());
+        for _ in 0..2 {
+            used.add_kprobe("vfs_read", 0);
+            used.add_tracepoint("sched", "sched_switch");
+            used.add_file(Some("/bin/sh".into()));
+        }
+        let text = "kprobe:vfs_read,tracepoint:sched:sched_switch,uprobe:/bin/sh";
+        assert_eq!(used.to_string(), text);
+        used.add_kprobe("vfs_read", 4);
+        used.add_file(Some("/a,b".into()));
+        assert_eq!(used.to_string(), format!("{text},kprobe,uprobe"));
         let any: Probes = "any".parse().unwrap();
         assert_eq!(any.to_string(), "kprobe,uprobe,tracepoint");
         assert!(any.allow_kprobe("do_exit", 8) && any.allow_all_files());
