@@ -25,5 +25,15 @@ refused map_create array any any "$reasons" map \
 refused map_create any any any "$reasons" btf \
 	'the token does not delegate bpf() command btf_load (delegate_cmds=map_create)'
 
+# The tree's bpftool sees what is mounted.
+listed=$("$bpftoken" run --cmds map_create --maps array:hash -- "$objects/bpftool" token list | xargs)
+if [[ $listed == "token_info /sys/fs/bpf allowed_cmds: map_create allowed_maps: hash array "* ]]; then
+	echo "ok: bpftool: token list shows what is mounted"
+	ok=$((ok + 1))
+else
+	echo "not ok: bpftool: token list: $listed"
+	bad=$((bad + 1))
+fi
+
 echo "# Totals: pass:$ok fail:$bad skip:0 total:$((ok + bad))"
 [ "$bad" = 0 ]

@@ -36,7 +36,8 @@ take_selftests() {
 		in_root "$RUNNER/selftests.sh" "$BUILD/linux-rust" "$BUILD/selftests"
 		mkdir "$RUN/selftests"
 		cp -L --reflink=auto "$BUILD"/selftests/{reasons,*.bpf.o} \
-			"$BUILD/selftests/tree/tools/testing/selftests/bpf/test_progs" "$RUNNER/../libbpf/reasons.sh" "$RUN/selftests"
+			"$BUILD/selftests/tree/tools/testing/selftests/bpf/"{test_progs,tools/sbin/bpftool} \
+			"$RUNNER/../libbpf/reasons.sh" "$RUN/selftests"
 	)
 }
 

@@ -18,7 +18,8 @@ pub fn needs(prog_type: ProgType, attach_type: AttachType) -> Option<&'static st
             | AttachType::TRACE_UPROBE_SESSION,
         ) => return None,
         (ProgType::KPROBE | ProgType::TRACEPOINT | ProgType::PERF_EVENT, _) => {
-            "a perf event, for which no token helps: CAP_PERFMON in the initial user namespace"
+            "a perf event, for which no token helps: bpftoken run --probes, or CAP_PERFMON in the initial \
+             user namespace"
         }
         (ProgType::XDP | ProgType::SCHED_CLS, _) => {
             "a device of its own network namespace; through netlink also CAP_NET_ADMIN there"

@@ -94,10 +94,19 @@ pub fn add_options(report: &mut Check) -> Result<()> {
 /// The report as it is asked for.
 pub fn written(report: &Check, format: Option<Format>, json: bool) -> Result<String> {
     Ok(match format {
+        Some(Format::Run) => format!("{}\n", run_options(report)),
         Some(format) => format.write(&Delegation::from(report.needs))?,
         None if json => format!("{}\n", serde_json::to_string_pretty(report)?),
         None => text(report),
     })
+}
+
+/// The options of `bpftoken run`, which has probes where `bpftoken mount` has none.
+fn run_options(report: &Check) -> String {
+    match &report.probes {
+        Some(probes) => format!("{} --probes '{probes}'", report.run_options),
+        None => report.run_options.clone(),
+    }
 }
 
 fn open(bytes: &[u8], name: &str) -> Result<OpenObject> {
@@ -158,12 +167,13 @@ fn text(report: &Check) -> String {
         text.push('\n');
     }
     text.push_str(&format!(
-        "{}\n  bpftoken run --user USER {options} -- CMD\n{}\n  bpftoken mount --pid PID \
+        "{}\n  bpftoken run --user USER {run_options} -- CMD\n{}\n  bpftoken mount --pid PID \
          {options}\n{}\n  {}\n",
         output::styled(output::FAINT, "a new container"),
         output::styled(output::FAINT, "a running one"),
         output::styled(output::FAINT, "a unit of systemd 258 or later"),
         report.unit_lines.join("\n  "),
+        run_options = run_options(report),
         options = report.run_options,
     ));
     match (report.loads, &report.missing) {

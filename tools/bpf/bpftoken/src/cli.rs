@@ -10,6 +10,7 @@ use bpf_token::Delegation;
 use bpf_token::Format;
 use bpf_token::Grant;
 use bpf_token::MapType;
+use bpf_token::Probes;
 use bpf_token::ProgType;
 use bpf_token::DEFAULT_BPFFS;
 use clap::builder::PossibleValuesParser;
@@ -49,6 +50,11 @@ pub enum Command {
         /// Has the command use a token even if it knows nothing of tokens, as bpftoken-exec(1) does.
         #[arg(long)]
         exec: bool,
+        /// Lets the command attach programs to these probes of the host, for which no token helps: a
+        /// list of kprobe:NAME, uprobe:PATH and tracepoint:GROUP:NAME, separated by commas; kprobe,
+        /// uprobe and tracepoint for all of a kind, any for all. Names may have * and ?.
+        #[arg(long, value_name = "LIST")]
+        probes: Option<Probes>,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -68,6 +74,9 @@ pub enum Command {
         replace: bool,
         #[command(flatten)]
         grants: Grants,
+        /// Refused, with the reason.
+        #[arg(long, hide = true, value_name = "LIST")]
+        probes: Option<Probes>,
     },
     /// Unmounts a BPF FS that delegates to a running container. Tokens made from it go on to work.
     Umount {
@@ -260,6 +269,12 @@ pub struct ExecArgs {
     /// Tells each call to the socket of this number.
     #[arg(long, hide = true)]
     pub observer: Option<i32>,
+    /// Asks the broker on the socket of this number for perf events.
+    #[arg(long, hide = true)]
+    pub broker: Option<i32>,
+    /// Leaves calls of bpf(2) alone.
+    #[arg(long, hide = true)]
+    pub without_token: bool,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,

@@ -38,9 +38,15 @@ pub fn exec(args: ExecArgs) -> Result<ExitCode> {
     };
     let mut command = args.command.into_iter();
     let program = command.next().context("no command")?;
-    let mut exec = Exec::new(token, program).args(command).quiet(args.quiet);
+    let mut exec = Exec::new(token, program)
+        .args(command)
+        .quiet(args.quiet)
+        .without_token(args.without_token);
     if let Some(number) = args.observer {
         exec = exec.observer(number)?;
+    }
+    if let Some(number) = args.broker {
+        exec = exec.broker(number)?;
     }
     match exec.exec() {
         error @ Error::Exec { errno, .. } => Ok(run::not_executed(&error, errno)),

@@ -21,6 +21,11 @@ pub fn examples(command: &str) -> &'static [Example] {
                 "bpftoken run --user nobody --exec --for xdp.bpf.o -- bpftoken load --token '' xdp.bpf.o",
             ),
             Example(
+                "One in which such a program can attach to functions of the kernel whose names begin so.",
+                "bpftoken run --user nobody --exec --like trace --probes 'kprobe:vfs_*' -- ls \
+                 /sys/kernel/tracing",
+            ),
+            Example(
             "A container of the user nobody, in which socket filters and XDP programs may be loaded. \
              Socket filters have no choice of attach types: theirs is 0, cgroup_inet_ingress.",
             "bpftoken run --user nobody --cmds map_create:prog_load --maps array --progs \
@@ -183,18 +188,77 @@ pub fn exit_status(command: &str) -> Vec<(&'static str, &'static str)> {
 /// What is to be known of a command besides.
 pub fn notes(command: &str) -> Vec<(&'static str, &'static str)> {
     match command {
+        "run" => RUN.to_vec(),
+        "mount" => MOUNT.to_vec(),
         "exec" => EXEC.to_vec(),
         "watch" => WATCH.to_vec(),
         _ => Vec::new(),
     }
 }
 
+const MOUNT: [(&str, &str); 1] = [(
+    "Probes",
+    "For a container that runs already there is no --probes: only a process itself can put itself and what \
+     it starts under a supervisor of its system calls. bpftoken-run(1) does that before the command \
+     begins.",
+)];
+
+const RUN: [(&str, &str); 6] = [
+    (
+        "Probes",
+        "perf_event_open(2), which kprobes, uprobes and tracepoints are attached with, knows no tokens. With \
+         --probes, a supervisor in the container asks a broker in bpftoken, outside, which opens the \
+         events on the list. The caller attaches its own program to them, so there is nothing attached \
+         that it could not load. Add --exec for a program that does not use a token by itself. The \
+         caller needs the capabilities in the container that the supervisor has.",
+    ),
+    (
+        "What trust that is",
+        "A program on a kprobe or tracepoint runs for every process of the host, whatever process and \
+         processor the event is for, and sees what the kernel handles there, of other containers, too. One \
+         on a uprobe runs in every process that maps the file, and a breakpoint in the middle of an \
+         instruction breaks them: files that containers share, as layers of images are, are shared in \
+         this, too. A program may send signals to the process that it runs in (bpf_send_signal), and, \
+         where the kernel allows for it, make functions fail (bpf_override_return). One on a tracepoint that \
+         returns 0 hides it from perf of the host, and a tracepoint takes 64 programs. List what the \
+         program needs, and give it to who may observe the host.",
+    ),
+    (
+        "What is not given",
+        "Samples, buffers, groups, inheritance, cgroups, and reference counters of uprobes, which the kernel \
+         would write into other processes. Events count, and a program can be attached; what loaders ask \
+         for out of habit (a period, raw samples) is passed over. Kprobes go by name, and behind the entry of a \
+         function only with the item kprobe. Anything else goes on to the kernel, which decides as \
+         without a broker.",
+    ),
+    (
+        "Files of uprobes",
+        "A file is one that the container can open for reading, by the path as the caller finds it, through \
+         links and chroots. Its file system must be one that bpftoken sees mounted, too, and not FUSE: who \
+         serves it could hold up all tracing. An item with a path means the file that bpftoken finds there, \
+         by its inode; the container can't put another in its place.",
+    ),
+    (
+        "tracefs",
+        "On /sys/kernel/tracing, the container has a read-only file system with ids and formats of the \
+         listed tracepoints and the names of the listed functions. Tracepoints that come later, with \
+         modules, are not there.",
+    ),
+    (
+        "Until when",
+        "An event that was opened stays with the container. bpftoken-revoke(1) does not close it, but no \
+         other program can be loaded then. The kernel's multi links (kprobe.multi, uprobe.multi) need no \
+         event: for them, delegating their attach types is enough, and there is no list of names.",
+    ),
+];
+
 const WATCH: [(&str, &str); 2] = [
     (
         "How it works",
         "The supervisor of bpftoken-exec(1) tells of each call before it is made; whether it succeeded is \
-         in the kernel's trace event raw_syscalls:sys_exit, in a tracing instance of its own. That takes \
-         root of the host, in its process namespace.",
+         in the kernel's trace event raw_syscalls:sys_exit, in a tracing instance of its own. Kprobes, \
+         uprobes and tracepoints are opened by a broker, as bpftoken-run(1) has it for --probes any, \
+         which knows what it opened. All that takes root of the host, in its process namespace.",
     ),
     (
         "What it prints",
@@ -247,8 +311,9 @@ const EXEC: [(&str, &str); 9] = [
     ),
     (
         "Attaching",
-        "perf_event_open(2), which kprobes, uprobes and tracepoints are attached with, knows no tokens; \
-         nor do the other ways to attach. They need what they need without a token.",
+        "perf_event_open(2), which kprobes, uprobes and tracepoints are attached with, knows no tokens: \
+         bpftoken-run(1) has --probes for that. The other ways to attach need what they need without a \
+         token.",
     ),
     (
         "One supervisor",

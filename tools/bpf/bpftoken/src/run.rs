@@ -6,12 +6,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::Broker;
 use bpf_token::Container;
 use bpf_token::Delegation;
 use bpf_token::Errno;
 use bpf_token::Error;
+use bpf_token::Probes;
 use bpf_token::Process;
 use bpf_token::Target;
 
@@ -29,14 +32,27 @@ pub const FAILED: u8 = 125;
 const CANNOT_EXECUTE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
+/// The number of the socket that leads to the broker.
+const BROKER: i32 = 3;
+
 pub fn run(
     grants: &Grants,
     args: ContainerArgs,
     exec: bool,
+    probes: Option<Probes>,
     command: Vec<OsString>,
 ) -> Result<ExitCode> {
     let delegation = grants.delegation()?;
-    let container = if exec {
+    let container = if let Some(probes) = probes {
+        let broker = Broker::new(probes)?;
+        let (ours, theirs) = Broker::sockets()?;
+        // It has no more to do than the container, and ends with this process.
+        std::thread::spawn(move || broker.serve(ours));
+        let number = BROKER.to_string();
+        let options = ["--broker", &number, "--without-token"];
+        let options = &options[..if exec { 2 } else { 3 }];
+        exec::container(&args.target, options, command)?.pass_fd(theirs, BROKER)
+    } else if exec {
         exec::container(&args.target, &[], command)?
     } else {
         let mut command = command.into_iter();
@@ -88,7 +104,13 @@ pub fn not_executed(error: &Error, errno: Errno) -> ExitCode {
     })
 }
 
-pub fn mount(at: &TargetArgs, replace: bool, grants: &Grants) -> Result<ExitCode> {
+pub fn mount(at: &TargetArgs, replace: bool, grants: &Grants, probes: bool) -> Result<ExitCode> {
+    if probes {
+        bail!(
+            "--probes: only a process itself can have its system calls supervised, and those of what it \
+             starts, so a container gets probes from the start, by bpftoken run --probes, or not at all"
+        );
+    }
     let delegation = grants.delegation()?;
     Target::new(&Process::open(at.pid)?, &at.target)
         .replace(replace)

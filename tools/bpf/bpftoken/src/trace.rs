@@ -4,9 +4,6 @@
 use std::fs;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,11 +11,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::Tracefs;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
-use rustix::mount::FsMountFlags;
-use rustix::mount::FsOpenFlags;
-use rustix::mount::MountAttrFlags;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
@@ -81,27 +76,6 @@ fn show(line: &str, json: bool) -> Result<()> {
             anstream::eprintln!("{}", line.trim());
             Ok(())
         }
-    }
-}
-
-/// tracefs, mounted nowhere: nobody else sees it, and it is gone with the descriptor.
-pub struct Tracefs(OwnedFd);
-
-impl Tracefs {
-    pub fn open() -> Result<Self> {
-        let mount = || -> rustix::io::Result<OwnedFd> {
-            let context = rustix::mount::fsopen(c"tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            rustix::mount::fsconfig_create(&context)?;
-            let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-            rustix::mount::fsmount(&context, flags, MountAttrFlags::empty())
-        };
-        mount()
-            .map(Self)
-            .context("mount tracefs (it takes root, in the initial user namespace)")
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_fd().as_raw_fd()).into()
     }
 }
 

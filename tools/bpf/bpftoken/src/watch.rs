@@ -7,12 +7,14 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::report;
 use bpf_token::report::Check;
+use bpf_token::Broker;
 use bpf_token::Delegation;
 use rustix::net::AddressFamily;
 use rustix::net::SocketFlags;
@@ -25,8 +27,9 @@ use crate::exec;
 use crate::output;
 use crate::run;
 
-/// The number of the socket that the supervisor tells of calls on.
+/// The numbers of the sockets that the supervisor tells of calls on, and asks for perf events.
 const OBSERVER: i32 = 3;
+const BROKER: i32 = 4;
 
 /// The initial process namespace, whose number never changes.
 const INITIAL: &str = "pid:[4026531836]";
@@ -50,10 +53,22 @@ pub fn watch(args: WatchArgs) -> Result<ExitCode> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let number = OBSERVER.to_string();
-    let options = ["--quiet", "--observer", &number];
-    let container =
-        exec::container(&args.container.target, &options, args.command)?.pass_fd(theirs, OBSERVER);
+    let broker = Arc::new(Broker::new("any".parse()?)?);
+    let (opening, asking) = Broker::sockets()?;
+    let opener = broker.clone();
+    // It ends with this process.
+    std::thread::spawn(move || opener.serve(opening));
+    let numbers = [OBSERVER, BROKER].map(|number| number.to_string());
+    let options = [
+        "--quiet",
+        "--observer",
+        &numbers[0],
+        "--broker",
+        &numbers[1],
+    ];
+    let container = exec::container(&args.container.target, &options, args.command)?
+        .pass_fd(theirs, OBSERVER)
+        .pass_fd(asking, BROKER);
     let (stop, stopped) = UnixStream::pair()?;
     let mut seen = Seen::start()?;
     let watching = std::thread::spawn(move || -> Result<Seen> {
@@ -73,6 +88,8 @@ pub fn watch(args: WatchArgs) -> Result<ExitCode> {
     report.tried = true;
     report.needs = seen.used();
     report.note = seen.note().to_owned();
+    let probes = broker.used();
+    report.probes = (!probes.is_empty()).then(|| probes.to_string());
     check::add_options(&mut report)?;
     let text = check::written(&report, args.format, args.json)?;
     match args.output {

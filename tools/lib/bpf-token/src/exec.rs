@@ -3,11 +3,14 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
+use rustix::mount::MoveMountFlags;
 use rustix::process::WaitOptions;
 
 use crate::error::Error;
@@ -17,11 +20,16 @@ use crate::handshake::Deadline;
 use crate::handshake::LIMIT;
 use crate::launch;
 use crate::supervisor;
+use crate::supervisor::Client;
 use crate::supervisor::Observer;
 use crate::supervisor::Supervisor;
 use crate::sys;
+use crate::sys::Supervised;
 use crate::token::inherited_fd;
 use crate::token::Token;
+
+/// Where tracefs is mounted.
+const TRACEFS: &std::ffi::CStr = c"/sys/kernel/tracing";
 
 /// A program to execute in place of this process, whose calls of bpf(2) get a token.
 ///
@@ -46,7 +54,9 @@ pub struct Exec {
     program: OsString,
     args: Vec<OsString>,
     quiet: bool,
+    no_token: bool,
     observer: Option<OwnedFd>,
+    broker: Option<OwnedFd>,
 }
 
 impl Exec {
@@ -57,7 +67,9 @@ impl Exec {
             program: program.into(),
             args: Vec::new(),
             quiet: false,
+            no_token: false,
             observer: None,
+            broker: None,
         }
     }
 
@@ -85,10 +97,30 @@ impl Exec {
     ///
     /// [`Observed`]: crate::Observed
     pub fn observer(mut self, number: i32) -> Result<Self> {
-        self.observer = Some(inherited_fd(number)?);
-        sys::close_one_on_exec(number)
-            .map_err(|errno| Error::sys(format!("close descriptor {number} on exec"), errno))?;
+        self.observer = Some(take(number)?);
         Ok(self)
+    }
+
+    /// Has the broker at the other end of the socket that this process has under this number open perf
+    /// events for kprobes, uprobes and tracepoints; see [`Broker`]. The program does not get the
+    /// socket. What the broker allows of tracefs is mounted, read-only, on `/sys/kernel/tracing`.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it is not open.
+    ///
+    /// [`Broker`]: crate::Broker
+    pub fn broker(mut self, number: i32) -> Result<Self> {
+        self.broker = Some(take(number)?);
+        Ok(self)
+    }
+
+    /// Whether calls of bpf(2) are left alone, for a program that uses a token by itself and only needs
+    /// a [`broker`](Self::broker).
+    #[must_use]
+    pub fn without_token(mut self, without: bool) -> Self {
+        self.no_token = without;
+        self
     }
 
     /// Replaces this process by the program; returns only if that failed.
@@ -122,7 +154,21 @@ impl Exec {
     fn supervise(self) -> Result<()> {
         check_proc()?;
         let (ours, theirs) = launch::socket_pair()?;
-        let supervisor = Supervisor::new(self.token, self.quiet, self.observer.map(Observer::new))?;
+        let what = Supervised {
+            bpf: !self.no_token,
+            events: self.broker.is_some(),
+        };
+        let broker = self.broker.map(Client::new).transpose()?;
+        let broker = broker.map(|(broker, tree)| {
+            mount_tree(tree.as_fd())?;
+            Ok(broker)
+        });
+        let supervisor = Supervisor::new(
+            self.token,
+            self.quiet,
+            self.observer.map(Observer::new),
+            broker.transpose()?,
+        )?;
         let failed = |errno| Error::sys("start the supervisor", errno);
         // A child of a child, so that the program does not find one that it did not start.
         match sys::fork_alone().map_err(failed)? {
@@ -141,7 +187,7 @@ impl Exec {
             },
         }
         drop(theirs);
-        let listener = install()?;
+        let listener = install(what)?;
         handshake::send_context(ours.as_fd(), listener.as_fd()).map_err(failed)?;
         // A call of ours must not wait for ourselves.
         drop(listener);
@@ -158,11 +204,26 @@ impl Exec {
     }
 }
 
+/// Takes a descriptor that the program is not to have.
+fn take(number: i32) -> Result<OwnedFd> {
+    let fd = inherited_fd(number)?;
+    sys::close_one_on_exec(number)
+        .map_err(|errno| Error::sys(format!("close descriptor {number} on exec"), errno))?;
+    Ok(fd)
+}
+
+/// Puts what the broker allows of tracefs where programs look for it.
+fn mount_tree(tree: BorrowedFd<'_>) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", CWD, TRACEFS, flags)
+        .map_err(|errno| Error::sys(format!("mount {}", TRACEFS.to_string_lossy()), errno))
+}
+
 /// Installs the filter. CAP_SYS_ADMIN may do that as it is, so that set-user-ID programs go on to
 /// work; others have to give these up.
-fn install() -> Result<OwnedFd> {
-    let installed = sys::supervise_bpf().or_else(|errno| match errno {
-        Errno::ACCESS => rustix::thread::set_no_new_privs(true).and_then(|()| sys::supervise_bpf()),
+fn install(what: Supervised) -> Result<OwnedFd> {
+    let installed = sys::supervise(what).or_else(|errno| match errno {
+        Errno::ACCESS => rustix::thread::set_no_new_privs(true).and_then(|()| sys::supervise(what)),
         errno => Err(errno),
     });
     installed.map_err(|errno| {

@@ -295,13 +295,30 @@ pub(crate) fn send_fd(
     word: u8,
     fd: BorrowedFd<'_>,
 ) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_with_fd(socket, std::slice::from_ref(&word), fd)
+}
+
+/// Sends a message and a descriptor, without allocating.
+pub(crate) fn send_with_fd(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    fd: BorrowedFd<'_>,
+) -> rustix::io::Result<()> {
+    send_with(socket, message, &[fd])
+}
+
+/// Sends a message and descriptors, of which there may be two, without allocating.
+pub(crate) fn send_with(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd];
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::NOBUFS);
     }
-    let data = [IoSlice::new(std::slice::from_ref(&word))];
+    let data = [IoSlice::new(message)];
     retry(|| rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL)).map(drop)
 }
 
@@ -350,7 +367,21 @@ pub(crate) fn receive(
     message: &mut [u8],
     deadline: Deadline,
 ) -> rustix::io::Result<Message> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+    let mut fds = [None];
+    let received = receive_with(socket, message, &mut fds, deadline);
+    let [fd] = fds;
+    received.map(|(bytes, sender)| Message { bytes, fd, sender })
+}
+
+/// As [`receive`], with as many descriptors at most as there is room for. Returns the message's length
+/// and its sender.
+pub(crate) fn receive_with(
+    socket: BorrowedFd<'_>,
+    message: &mut [u8],
+    fds: &mut [Option<OwnedFd>],
+    deadline: Deadline,
+) -> rustix::io::Result<(usize, Option<Pid>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut data = [IoSliceMut::new(message)];
     let received = loop {
@@ -364,16 +395,22 @@ pub(crate) fn receive(
             received => break received?,
         }
     };
-    let mut fd = None;
     let mut sender = None;
+    let mut free = fds.iter_mut();
     let mut too_much = received
         .flags
         .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
     for message in control.drain() {
         match message {
-            RecvAncillaryMessage::ScmRights(fds) => {
-                for other in fds {
-                    too_much |= fd.replace(other).map(close_elsewhere).is_some();
+            RecvAncillaryMessage::ScmRights(received) => {
+                for fd in received {
+                    match free.next() {
+                        Some(place) => *place = Some(fd),
+                        None => {
+                            too_much = true;
+                            close_elsewhere(fd);
+                        }
+                    }
                 }
             }
             RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
@@ -381,19 +418,16 @@ pub(crate) fn receive(
         }
     }
     if too_much {
-        fd.into_iter().for_each(close_elsewhere);
+        let taken = fds.iter_mut().filter_map(Option::take);
+        taken.for_each(close_elsewhere);
         return Err(Errno::MSGSIZE);
     }
-    Ok(Message {
-        bytes: received.bytes,
-        fd,
-        sender,
-    })
+    Ok((received.bytes, sender))
 }
 
 /// Closes a descriptor that a container made, in a thread of its own: the container may have made
 /// one whose close takes as long as it likes, such as that of a file of its own FUSE.
-fn close_elsewhere(fd: OwnedFd) {
+pub(crate) fn close_elsewhere(fd: OwnedFd) {
     // Without a thread, the caller closes it after all: the closure is dropped.
     let _ = std::thread::Builder::new().spawn(move || drop(fd));
 }

@@ -39,6 +39,7 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod broker;
 mod btf;
 mod child;
 mod command;
@@ -48,6 +49,7 @@ mod diagnose;
 mod errno;
 mod error;
 mod exec;
+mod file_id;
 #[cfg(feature = "serde")]
 mod format;
 mod fs_context;
@@ -67,6 +69,7 @@ pub mod libbpf;
 mod mask;
 mod names;
 pub mod probe;
+mod probes;
 mod process;
 mod reason;
 #[cfg(feature = "serde")]
@@ -78,7 +81,9 @@ mod supervisor;
 mod sys;
 mod target;
 mod token;
+mod tracefs;
 
+pub use broker::Broker;
 pub use command::btf_by_id;
 pub use command::load_btf;
 pub use command::AttachTarget;
@@ -135,6 +140,7 @@ pub use names::AttachType;
 pub use names::Cmd;
 pub use names::MapType;
 pub use names::ProgType;
+pub use probes::Probes;
 pub use process::Process;
 pub use reason::Reason;
 pub use running::Running;
@@ -147,3 +153,4 @@ pub use token::Token;
 pub use token::DEFAULT_BPFFS;
 pub use token::TOKEN_FD_ENV;
 pub use token::TOKEN_PATH_ENV;
+pub use tracefs::Tracefs;

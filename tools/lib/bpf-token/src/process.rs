@@ -225,7 +225,7 @@ fn no_process(pid: i32) -> Error {
 
 /// The number of the process behind a pidfd in the process namespace that `/proc` shows, as long as
 /// it has one.
-fn number(pidfd: &OwnedFd) -> Result<Option<i32>> {
+pub(crate) fn number(pidfd: &OwnedFd) -> Result<Option<i32>> {
     let path = PathBuf::from(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let text = std::fs::read_to_string(&path).map_err(|error| Error::file(path, error))?;
     let number: i32 = text

@@ -132,6 +132,9 @@ pub struct Check {
     pub needs: TokenInfo,
     /// The same as options of `bpftoken run` and `bpftoken mount`.
     pub run_options: String,
+    /// What `bpftoken watch` saw attached by perf events, as `bpftoken run --probes` takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<String>,
     /// The same as lines of a systemd unit.
     pub unit_lines: Vec<String>,
     /// Whether loading was tried: with all of `needs`, and without each single item of it.

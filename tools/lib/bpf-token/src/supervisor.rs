@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The process that gives a token to calls of bpf(2) that come without one.
+//! The process that gives a token to calls of bpf(2) that come without one, and has the manager's broker
+//! open perf events.
 
 mod caller;
 mod copy;
 mod observer;
+mod perf;
+mod place;
+mod probe;
 mod program;
 mod request;
 mod voice;
@@ -25,18 +29,21 @@ use rustix::net::SendFlags;
 use crate::command::BPF_F_TOKEN_FD;
 use crate::error::Error;
 use crate::error::Result;
+use crate::file_id::FileId;
 use crate::handshake;
 use crate::handshake::Deadline;
 use crate::handshake::LIMIT;
 use crate::sys;
 use crate::sys::Answer;
 use crate::sys::Call;
+use crate::sys::Given;
 use crate::token::Token;
 use caller::Caller;
-use caller::FileId;
 use copy::Copy;
 pub use observer::Observed;
 pub(crate) use observer::Observer;
+pub(crate) use probe::Client;
+use probe::Outcome;
 use request::Attr;
 use voice::Voice;
 
@@ -46,6 +53,11 @@ const NAME: &std::ffi::CStr = c"bpf-token-exec";
 /// Processes whose descriptor's number is remembered, before those that ended are forgotten.
 const REMEMBERED: usize = 1024;
 
+/// What bpf(2) returns is always close-on-exec.
+const RESULT: Given = Given::AsResult {
+    close_on_exec: true,
+};
+
 /// What the supervisor works with.
 pub(crate) struct Supervisor {
     token: Token,
@@ -53,6 +65,7 @@ pub(crate) struct Supervisor {
     file: FileId,
     voice: Voice,
     observer: Option<Observer>,
+    broker: Option<Client>,
     /// The number that the token's descriptor was given in a process or thread. It may have been
     /// closed since.
     numbers: HashMap<i32, RawFd>,
@@ -61,13 +74,19 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(token: Token, quiet: bool, observer: Option<Observer>) -> Result<Self> {
+    pub(crate) fn new(
+        token: Token,
+        quiet: bool,
+        observer: Option<Observer>,
+        broker: Option<Client>,
+    ) -> Result<Self> {
         let stat = rustix::fs::fstat(&token).map_err(|errno| Error::sys("fstat", errno))?;
         Ok(Self {
             token,
             file: FileId::of(&stat),
             voice: Voice::new(quiet),
             observer,
+            broker,
             numbers: HashMap::new(),
             first: rustix::process::getpid().as_raw_nonzero().get(),
         })
@@ -109,6 +128,9 @@ impl Supervisor {
             // What may not be looked into has no standard error either.
             Err(_) => return Some(Answer::Continue),
         };
+        if call.is_event() {
+            return self.treat_event(listener, call, &caller);
+        }
         // What can't be read, the kernel will say.
         let Some(attr) = Attr::read(&caller, call) else {
             return Some(Answer::Continue);
@@ -149,7 +171,7 @@ impl Supervisor {
         })
         .make()
         {
-            copy::Made::Fd(fd) => match sys::give_fd(listener, call.id, fd.as_fd(), true) {
+            copy::Made::Fd(fd) => match sys::give_fd(listener, call.id, fd.as_fd(), RESULT) {
                 Ok(_) => None,
                 Err(errno) => Some(Answer::Fail(errno)),
             },
@@ -157,6 +179,30 @@ impl Supervisor {
             copy::Made::Not(why) => {
                 self.voice.tell_not_copied(&caller, &attr, why);
                 Some(Answer::Continue)
+            }
+        }
+    }
+
+    /// As [`treat`](Self::treat), for a call of perf_event_open(2).
+    fn treat_event(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        call: &Call,
+        caller: &Caller,
+    ) -> Option<Answer> {
+        match self.broker.as_ref()?.open(caller, call) {
+            Outcome::NotOurs => Some(Answer::Continue),
+            Outcome::Refused(reason) => {
+                self.voice.tell_no_event(caller, &reason);
+                Some(Answer::Continue)
+            }
+            Outcome::Failed(errno) => Some(Answer::Fail(errno)),
+            Outcome::Opened(event, close_on_exec) => {
+                let how = Given::AsResult { close_on_exec };
+                match sys::give_fd(listener, call.id, event.as_fd(), how) {
+                    Ok(_) => None,
+                    Err(errno) => Some(Answer::Fail(errno)),
+                }
             }
         }
     }
@@ -183,7 +229,7 @@ impl Supervisor {
                 return Ok(number);
             }
         }
-        let number = sys::give_fd(listener, call.id, self.token.as_fd(), false)?;
+        let number = sys::give_fd(listener, call.id, self.token.as_fd(), Given::Besides)?;
         self.remember(caller.tid, number);
         if let Some(process) = caller.process() {
             self.remember(process, number);
@@ -239,6 +285,8 @@ fn settle(supervisor: &Supervisor, socket: &OwnedFd) -> rustix::io::Result<Owned
         socket.as_raw_fd(),
     ];
     keep.extend(supervisor.observer.as_ref().map(AsRawFd::as_raw_fd));
+    let broker = supervisor.broker.as_ref();
+    keep.extend(broker.map(|broker| broker.socket.as_raw_fd()));
     if null.as_raw_fd() > 2 {
         keep.push(null.as_raw_fd());
     }

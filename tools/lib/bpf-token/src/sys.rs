@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The system calls that rustix does not have: bpf(2), clone(2), execveat(2), seccomp(2), statmount(2); and a few
-//! calls of libbpf. All of the crate's unsafe code.
+//! The system calls that rustix does not have: bpf(2), clone(2), execveat(2), perf_event_open(2), seccomp(2),
+//! statmount(2); and a few calls of libbpf. All of the crate's unsafe code.
 
 mod attr;
 mod bpf;
@@ -10,6 +10,7 @@ mod lend;
 #[cfg(feature = "libbpf")]
 mod libbpf;
 mod mount;
+mod perf;
 mod process;
 mod seccomp;
 mod terminal;
@@ -25,6 +26,7 @@ pub(crate) use lend::*;
 #[cfg(feature = "libbpf")]
 pub(crate) use libbpf::*;
 pub(crate) use mount::*;
+pub(crate) use perf::*;
 pub(crate) use process::*;
 pub(crate) use seccomp::*;
 pub(crate) use terminal::*;

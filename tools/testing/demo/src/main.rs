@@ -7,6 +7,7 @@
 mod client;
 mod container;
 mod load;
+mod loader;
 mod manager;
 mod neighbours;
 mod story;

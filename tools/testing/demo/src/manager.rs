@@ -16,6 +16,7 @@ use bpf_token::Received;
 use bpf_token::Target;
 use bpf_token::DEFAULT_BPFFS;
 
+use crate::loader;
 use crate::neighbours;
 use crate::story;
 use crate::CONTAINER;
@@ -85,6 +86,9 @@ pub fn run() -> Result<()> {
 
     story::chapter("6. A policy knows two containers apart");
     neighbours::start()?;
+
+    story::chapter("7. bpftrace, as Debian has it, in a container of an unprivileged user");
+    loader::start()?;
     story::chapter("Every step came out as it should.");
     Ok(())
 }

@@ -12,13 +12,13 @@ use anyhow::Context;
 use anyhow::Result;
 use bpf_token::Observed;
 use bpf_token::TokenInfo;
+use bpf_token::Tracefs;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::fs::OFlags;
 
 use crate::trace::Instance;
-use crate::trace::Tracefs;
 
 /// How often trace events are read where nothing else happens: a buffer of the kernel fills up.
 const OFTEN: Timespec = Timespec {

@@ -3,7 +3,7 @@
 
 mod caller;
 mod clients;
-mod raw;
+pub mod raw;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -18,6 +18,7 @@ mod narrow;
 mod observe;
 mod oci;
 mod pages;
+mod probes;
 mod profile;
 mod reasons;
 mod restrict;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         .or_else(launch::role)
         .or_else(restrict::role)
         .or_else(exec::role)
+        .or_else(probes::role)
     {
         return code;
     }
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 16] = [
+    let tables: [&[(&str, Test)]; 17] = [
         managers::TESTS,
         convert::TESTS,
         library::TESTS,
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         pages::TESTS,
         terminal::TESTS,
         watch::TESTS,
+        probes::TESTS,
     ];
     let mut trials: Vec<Trial> = tables
         .into_iter()

@@ -17,6 +17,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("watch::what_succeeds", what_succeeds),
     ("watch::what_fails", what_fails),
     ("watch::is_exact", is_exact),
+    ("watch::probes", probes),
     ("watch::output_and_status", output_and_status),
     ("watch::refusals", refusals),
 ];
@@ -79,6 +80,32 @@ fn is_exact(world: &World) -> Result<()> {
     said(&mut world.contained(&format!("--exec {options}"), &command))?.must(0)?;
     let less = options.replacen("socket_filter", "syscall", 1);
     said(&mut world.contained(&format!("--exec {less}"), &command))?.must(1)?;
+    Ok(())
+}
+
+/// What was attached by perf events is printed, too, and is enough and no more than that.
+fn probes(world: &World) -> Result<()> {
+    let own = path(&world.own);
+    let command = [own, crate::probes::CALLER, "listed"];
+    let options = ["watch", "--format", "run", "--user", "1000", "--"];
+    let seen = world.run(&[&options, &command[..]].concat())?.must(0)?;
+    let printed = seen.out.trim();
+    let shell = std::fs::canonicalize("/bin/sh")?;
+    let list = format!(
+        "kprobe:vfs_read,uprobe:{},tracepoint:sched:sched_switch,uprobe:{own}",
+        shell.display()
+    );
+    let (_, probes) = printed.split_once("--probes ").context("no probes")?;
+    ensure!(probes == format!("'{list}'"), "{probes}");
+    let again = format!("--exec {}", printed.replace('\'', ""));
+    said(&mut world.contained(&again, &command))?.must(0)?;
+    for less in [",tracepoint:sched:sched_switch", "kprobe:vfs_read,"] {
+        said(&mut world.contained(&again.replace(less, ""), &command))?.must(1)?;
+    }
+    let json = [
+        "watch", "--json", "--user", "1000", "--", own, CALLER, "all",
+    ];
+    ensure!(world.json(&json)?["probes"].is_null());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The process that makes a call: its memory and its descriptors.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
@@ -8,13 +9,14 @@ use rustix::fs::AtFlags;
 use rustix::fs::Dir;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
-use rustix::fs::Stat;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::io::Result;
 use rustix::process::Pid;
-use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
+
+use crate::file_id::FileId;
+use crate::sys;
 
 /// How many descriptors are looked at, at most, for one of a file.
 const SEARCHED: usize = 100;
@@ -22,22 +24,6 @@ const SEARCHED: usize = 100;
 /// The capabilities that the kernel looks for through a token: CAP_NET_ADMIN, CAP_SYS_ADMIN,
 /// CAP_PERFMON and CAP_BPF.
 const ASKED_FOR: u64 = (1 << 12) | (1 << 21) | (1 << 38) | (1 << 39);
-
-/// What a file is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        }
-    }
-}
 
 /// A thread whose call waits. All of this is about that thread only as long as the call does, which
 /// is to be looked at once this is open.
@@ -126,13 +112,26 @@ impl Caller {
 
     /// A descriptor of the file that it has under this number.
     pub(super) fn descriptor(&self, number: RawFd) -> Result<OwnedFd> {
-        // PIDFD_THREAD, of Linux 6.9, which has tokens only.
-        let thread = PidfdFlags::from_bits_retain(OFlags::EXCL.bits());
-        let tid = Pid::from_raw(self.tid).ok_or(Errno::SRCH)?;
-        let pidfd = rustix::process::pidfd_open(tid, thread)?;
+        rustix::process::pidfd_getfd(self.pidfd()?, number, PidfdGetfdFlags::empty())
+    }
+
+    /// A pidfd of the thread.
+    pub(super) fn pidfd(&self) -> Result<OwnedFd> {
+        let pidfd = sys::open_thread(Pid::from_raw(self.tid).ok_or(Errno::SRCH)?)?;
         // As long as this works, the number was its own when the pidfd was opened.
-        rustix::fs::statat(&self.dir, c"fd", AtFlags::empty())?;
-        rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
+        self.stat(c"fd")?;
+        Ok(pidfd)
+    }
+
+    /// What one of its files in `/proc` leads to.
+    pub(super) fn stat(&self, file: &CStr) -> Result<FileId> {
+        rustix::fs::statat(&self.dir, file, AtFlags::empty()).map(|stat| FileId::of(&stat))
+    }
+
+    /// One of its directories, by its link in `/proc`.
+    pub(super) fn directory(&self, link: &CStr) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, link, flags, Mode::empty())
     }
 
     /// Whether it has each capability of ours that a token asks for, in our user namespace. Only
@@ -140,10 +139,7 @@ impl Caller {
     /// own, where it has others. Its credentials do not change while it waits.
     pub(super) fn is_as_privileged(&self) -> bool {
         let own = || Self::open(rustix::process::getpid().as_raw_nonzero().get()).ok();
-        let rights = |of: &Self| {
-            let namespace = rustix::fs::statat(&of.dir, c"ns/user", AtFlags::empty()).ok()?;
-            Some((FileId::of(&namespace), of.capabilities()?))
-        };
+        let rights = |of: &Self| Some((of.stat(c"ns/user").ok()?, of.capabilities()?));
         match (rights(self), own().as_ref().and_then(rights)) {
             (Some((namespace, has)), Some((ours, wanted))) => {
                 namespace == ours && wanted & ASKED_FOR & !has == 0

@@ -63,7 +63,7 @@ impl Copy<'_> {
         if !self.caller.is_as_privileged() {
             return Made::Not("the caller lacks capabilities that the supervisor has");
         }
-        if self.call.cmd & sys::BPF_COMMON_ATTRS != 0 {
+        if self.call.cmd() & sys::BPF_COMMON_ATTRS != 0 {
             return Made::Not("they have a log in the common attributes");
         }
         let made = match self.attr.cmd {
@@ -152,7 +152,7 @@ impl Copy<'_> {
         // What is lost here is a log.
         let _ = self.caller.write(address, &log.buffer[..end]);
         if self.attr.size() >= true_size_at + 4 {
-            let at = self.call.attr.wrapping_add(true_size_at as u64);
+            let at = self.call.attr().wrapping_add(true_size_at as u64);
             let _ = self.caller.write(at, &log.true_size.to_ne_bytes());
         }
     }

@@ -33,15 +33,17 @@ pub(super) struct Attr {
 impl Attr {
     /// Reads them, if they can be read and may hold a token.
     pub(super) fn read(caller: &Caller, call: &Call) -> Option<Self> {
-        let cmd = Cmd::new(call.cmd & !sys::BPF_COMMON_ATTRS);
+        let cmd = Cmd::new(call.cmd() & !sys::BPF_COMMON_ATTRS);
         let (flags_at, fd_at) = sys::token_offsets(cmd)?;
-        let size = call.size as usize;
+        let size = call.size() as usize;
         let mut bytes = [0; KNOWN];
-        caller.read(call.attr, &mut bytes[..size.min(KNOWN)]).ok()?;
+        caller
+            .read(call.attr(), &mut bytes[..size.min(KNOWN)])
+            .ok()?;
         Some(Self {
             cmd,
             bytes,
-            address: call.attr,
+            address: call.attr(),
             size,
             flags_at,
             fd_at,

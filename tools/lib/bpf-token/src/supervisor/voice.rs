@@ -9,11 +9,11 @@ use rustix::event::Timespec;
 use rustix::io::Errno;
 
 use super::caller::Caller;
-use super::caller::FileId;
 use super::request::Attr;
 use crate::diagnose;
 use crate::errno;
 use crate::error::Error;
+use crate::file_id::FileId;
 use crate::token::Token;
 
 /// How much is said at most, in lines.
@@ -70,6 +70,11 @@ impl Voice {
             caller,
             format!("{}: without the token: {what}, and {why}", attr.action()),
         );
+    }
+
+    /// Tells why the caller does not get an event.
+    pub(super) fn tell_no_event(&mut self, caller: &Caller, reason: &str) {
+        self.say(caller, format!("perf_event_open: {reason}"));
     }
 
     /// Says something once, where the program's standard error was at the start, if the caller has

@@ -12,6 +12,7 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::io::Result;
 use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 
 use super::result;
 
@@ -91,6 +92,13 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()
         )
     };
     result(ret).map(drop)
+}
+
+/// A pidfd of a thread, also of one that is no process.
+pub(crate) fn open_thread(thread: Pid) -> Result<OwnedFd> {
+    // PIDFD_THREAD, of Linux 6.9, which has tokens only.
+    let flags = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
+    rustix::process::pidfd_open(thread, flags)
 }
 
 /// A descriptor that becomes readable with SIGCHLD, which must be blocked.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A seccomp filter that hands calls of bpf(2) to a supervisor, and what the supervisor does about
-//! them, `include/uapi/linux/seccomp.h`.
+//! A seccomp filter that hands calls of bpf(2) and perf_event_open(2) to a supervisor, and what the
+//! supervisor does about them, `include/uapi/linux/seccomp.h`.
 
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
@@ -13,7 +13,9 @@ use rustix::io::Result;
 use rustix::process::Pid;
 
 use super::result;
+use super::terminal::end;
 use super::terminal::if_equal;
+use super::terminal::load;
 use super::terminal::statement;
 use super::terminal::unless_equal;
 use super::terminal::ARCH;
@@ -27,8 +29,17 @@ const CMD: u32 = 16;
 /// All of a command but `BPF_COMMON_ATTRS`.
 const CMD_MASK: u32 = !(1 << 16);
 
-/// Hands every call of bpf(2) with a command that takes a token to a supervisor, for this process and
-/// all that come from it. Returns the supervisor's descriptor; close-on-exec.
+/// Which calls go to a supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Supervised {
+    /// Those of bpf(2) with a command that takes a token.
+    pub(crate) bpf: bool,
+    /// Those of perf_event_open(2).
+    pub(crate) events: bool,
+}
+
+/// Hands these calls to a supervisor, for this process and all that come from it. Returns the
+/// supervisor's descriptor; close-on-exec.
 ///
 /// The calls of other architectures that the kernel runs, such as i386, go on as ever. Once all copies
 /// of the descriptor are closed, the calls that would go to it fail (`ENOSYS`).
@@ -37,14 +48,22 @@ const CMD_MASK: u32 = !(1 << 16);
 ///
 /// `EACCES` without CAP_SYS_ADMIN in the user namespace and without no_new_privs; `EBUSY` if the
 /// process has a supervisor already.
-pub(crate) fn supervise_bpf() -> Result<OwnedFd> {
-    let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-    let end = |action| statement(libc::BPF_RET | libc::BPF_K, action);
+pub(crate) fn supervise(what: Supervised) -> Result<OwnedFd> {
+    let events = match what.events {
+        true => if_equal(libc::SYS_perf_event_open as u32, 8),
+        // Nothing new.
+        false => load(NR),
+    };
+    let bpf = match what.bpf {
+        true => unless_equal(libc::SYS_bpf as u32, 6),
+        false => end(libc::SECCOMP_RET_ALLOW),
+    };
     let filter = [
         load(ARCH),
-        unless_equal(NATIVE, 8),
+        unless_equal(NATIVE, 9),
         load(NR),
-        unless_equal(libc::SYS_bpf as u32, 6),
+        events,
+        bpf,
         load(CMD),
         statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, CMD_MASK),
         if_equal(Cmd::MAP_CREATE.value(), 4),
@@ -73,18 +92,38 @@ pub(crate) fn supervise_bpf() -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A call of bpf(2) that waits for the supervisor.
+/// A call that waits for the supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     /// The cookie, which no other call of this supervisor ever has.
     pub(crate) id: u64,
     /// The thread that makes it, as the supervisor numbers processes; 0 if it sees none.
     pub(crate) tid: i32,
-    /// The command, with `BPF_COMMON_ATTRS` if the caller set it.
-    pub(crate) cmd: u32,
-    /// Where the attributes are in its memory, and how long they are.
-    pub(crate) attr: u64,
-    pub(crate) size: u32,
+    number: i32,
+    pub(crate) args: [u64; 6],
+}
+
+// Of smaller arguments, the kernel takes the low part, too.
+impl Call {
+    /// Whether it is of perf_event_open(2), and not of bpf(2).
+    pub(crate) fn is_event(&self) -> bool {
+        libc::c_long::from(self.number) == libc::SYS_perf_event_open
+    }
+
+    /// The command of bpf(2), with `BPF_COMMON_ATTRS` if the caller set it.
+    pub(crate) fn cmd(&self) -> u32 {
+        self.args[0] as u32
+    }
+
+    /// Where the attributes of bpf(2) are in its memory.
+    pub(crate) fn attr(&self) -> u64 {
+        self.args[1]
+    }
+
+    /// How long they are.
+    pub(crate) fn size(&self) -> u32 {
+        self.args[2] as u32
+    }
 }
 
 /// Waits for a call. `ENOENT` if the one that there was is gone: its process was killed.
@@ -93,14 +132,11 @@ pub(crate) fn next_call(listener: BorrowedFd<'_>) -> Result<Call> {
     let mut notif: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: The request has the size of what it points to, which the kernel fills.
     unsafe { ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notif) }?;
-    let args = notif.data.args;
     Ok(Call {
         id: notif.id,
         tid: notif.pid as i32,
-        // The kernel takes the low halves, too.
-        cmd: args[0] as u32,
-        attr: args[1],
-        size: args[2] as u32,
+        number: notif.data.nr,
+        args: notif.data.args,
     })
 }
 
@@ -136,25 +172,37 @@ pub(crate) fn answer_call(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> 
     unsafe { ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut response) }.map(drop)
 }
 
-/// Gives the caller a close-on-exec descriptor of this file and returns its number; with `is_result`,
-/// that is also what the call returns. `EMFILE` if the caller has no number left.
+/// How a caller gets a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// Close-on-exec, before the call is answered.
+    Besides,
+    /// As what the call returns, close-on-exec or not.
+    AsResult { close_on_exec: bool },
+}
+
+/// Gives the caller a descriptor of this file and returns its number. `EMFILE` if the caller has no
+/// number left.
 pub(crate) fn give_fd(
     listener: BorrowedFd<'_>,
     id: u64,
     fd: BorrowedFd<'_>,
-    is_result: bool,
+    how: Given,
 ) -> Result<RawFd> {
-    let flags = if is_result {
-        libc::SECCOMP_ADDFD_FLAG_SEND as u32
-    } else {
-        0
+    let (flags, close_on_exec) = match how {
+        Given::Besides => (0, true),
+        Given::AsResult { close_on_exec } => (libc::SECCOMP_ADDFD_FLAG_SEND as u32, close_on_exec),
     };
     let mut addfd = libc::seccomp_notif_addfd {
         id,
         flags,
         srcfd: fd.as_raw_fd() as u32,
         newfd: 0,
-        newfd_flags: libc::O_CLOEXEC as u32,
+        newfd_flags: if close_on_exec {
+            libc::O_CLOEXEC as u32
+        } else {
+            0
+        },
     };
     // SAFETY: As in `next_call`; the kernel reads it.
     unsafe { ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut addfd) }

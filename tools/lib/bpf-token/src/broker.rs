@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The manager's broker, which opens perf events for a container that may not.
+
+mod file;
+pub(crate) mod message;
+mod tracing;
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::process::Pid;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::handshake;
+use crate::handshake::Deadline;
+use crate::probes::Probes;
+use crate::process;
+use crate::sys;
+use crate::sys::Event;
+use crate::tracefs::path_of;
+use file::Files;
+use message::Answer;
+use message::Kind;
+use message::Request;
+use tracing::Tracing;
+
+/// Opens perf events for kprobes, uprobes and tracepoints on behalf of a container, as far as a list
+/// of [`Probes`] goes.
+///
+/// perf_event_open(2) knows no tokens: a program that the container loads with one can't be attached
+/// that way. [`Exec::broker`](crate::Exec::broker) has the supervisor in the container ask this one
+/// in place of the kernel; the caller gets the event, and attaches its program itself.
+///
+/// All that comes from the container is a short message, and for a uprobe the file, which the
+/// container has opened. The events count, and neither sample nor write to a buffer. A program that is
+/// attached runs for every process of the host that comes by, whatever thread or processor the event
+/// is for; in a file, for all that map it. So this is for containers that are trusted to observe what
+/// is on the list.
+///
+/// ```no_run
+/// use bpf_token::{Broker, Container};
+/// let broker = Broker::new("kprobe:vfs_*,tracepoint:sched:*".parse()?)?;
+/// let (ours, theirs) = Broker::sockets()?;
+/// std::thread::spawn(move || broker.serve(ours));
+/// // The container's program calls Exec::broker(3).
+/// let running = Container::new("loader").pass_fd(theirs, 3).spawn()?;
+/// # drop(running);
+/// # Ok::<(), bpf_token::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Broker {
+    probes: Probes,
+    kprobes: Option<u32>,
+    uprobes: Option<u32>,
+    files: Files,
+    tracing: Tracing,
+    used: Mutex<Probes>,
+}
+
+/// Why a request is refused.
+struct Refusal(Errno, String);
+
+impl Refusal {
+    fn new(errno: Errno, reason: impl fmt::Display) -> Self {
+        Self(errno, reason.to_string())
+    }
+}
+
+impl Broker {
+    /// # Errors
+    ///
+    /// Those of mounting tracefs, and of the files that the list names; [`Error::File`] if the kernel
+    /// has no kprobes or uprobes that the list has.
+    pub fn new(probes: Probes) -> Result<Self> {
+        // What is not listed is refused by the broker, which says so.
+        let number = |wanted: bool, kind: &str| match kind_number(kind) {
+            Err(error) if wanted => Err(error),
+            number => Ok(number.ok()),
+        };
+        Ok(Self {
+            kprobes: number(probes.have_kprobes(), "kprobe")?,
+            uprobes: number(probes.have_uprobes(), "uprobe")?,
+            files: Files::new(&probes)?,
+            tracing: Tracing::new(&probes)?,
+            used: Mutex::default(),
+            probes,
+        })
+    }
+
+    /// Answers requests until the other end of the socket is closed, the first of
+    /// [`sockets`](Self::sockets).
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn serve(&self, socket: impl AsFd) -> Result<()> {
+        let socket = socket.as_fd();
+        let mut message = [0; message::LONGEST];
+        // What stands in for tracefs takes memory, so there is one.
+        let mut greeted = false;
+        loop {
+            let mut fds = [None, None];
+            let received = handshake::receive_with(socket, &mut message, &mut fds, Deadline::NEVER);
+            let done = match received {
+                Ok((0, _)) => return Ok(()),
+                Ok((length, sender)) => {
+                    let request = Request::read(&message[..length]).ok_or_else(malformed);
+                    let allowed = request.and_then(|request| match request.kind {
+                        Kind::Hello if std::mem::replace(&mut greeted, true) => Err(malformed()),
+                        _ => Ok(request),
+                    });
+                    allowed.and_then(|request| self.answer(&request, &fds, sender))
+                }
+                Err(Errno::MSGSIZE) => Err(malformed()),
+                Err(errno) => return Err(Error::sys("hear of a probe", errno)),
+            };
+            fds.into_iter()
+                .flatten()
+                .for_each(handshake::close_elsewhere);
+            let mut answer = Answer {
+                errno: None,
+                kinds: [self.kprobes, self.uprobes].map(Option::unwrap_or_default),
+                reason: String::new(),
+            };
+            let sent = match done {
+                Ok(fd) => handshake::send_with_fd(socket, &answer.bytes(), fd.as_fd()),
+                Err(Refusal(errno, reason)) => {
+                    answer.errno = Some(errno);
+                    answer.reason = reason;
+                    let bytes = answer.bytes();
+                    handshake::retry(|| rustix::net::send(socket, &bytes, SendFlags::NOSIGNAL))
+                        .map(drop)
+                }
+            };
+            match sent {
+                Ok(()) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
+                Err(errno) => return Err(Error::sys("answer about a probe", errno)),
+            }
+        }
+    }
+
+    /// The two ends of a connection: the broker's, and the container's.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` if there are too many descriptors.
+    pub fn sockets() -> Result<(OwnedFd, OwnedFd)> {
+        let (ours, theirs) = crate::launch::socket_pair()?;
+        // A file is looked for in the mounts of who sends it.
+        rustix::net::sockopt::set_socket_passcred(&ours, true)
+            .map_err(|errno| Error::sys("SO_PASSCRED", errno))?;
+        Ok((ours, theirs))
+    }
+
+    /// What was opened until now.
+    pub fn used(&self) -> Probes {
+        self.used
+            .lock()
+            .map(|used| used.clone())
+            .unwrap_or_default()
+    }
+
+    fn note(&self, add: impl FnOnce(&mut Probes)) {
+        // Only a thread that panicked with it would have left it in a state of its own.
+        if let Ok(mut used) = self.used.lock() {
+            add(&mut used);
+        }
+    }
+
+    fn answer(
+        &self,
+        request: &Request,
+        fds: &[Option<OwnedFd>; 2],
+        sender: Option<Pid>,
+    ) -> Result<OwnedFd, Refusal> {
+        let (file, thread) = match (request.kind, fds) {
+            (Kind::Uprobe, [Some(file), thread]) => (Some(file), thread),
+            (Kind::Uprobe, _) => return Err(malformed()),
+            (_, [thread, None]) => (None, thread),
+            _ => return Err(malformed()),
+        };
+        if request.has_thread != thread.is_some() {
+            return Err(malformed());
+        }
+        let thread = thread.as_ref();
+        match (request.kind, file) {
+            (Kind::Hello, _) => {
+                let tree = self.tracing.tree(&self.probes);
+                tree.map_err(|error| Refusal::new(Errno::IO, error))
+            }
+            (Kind::Kprobe, _) => self.kprobe(request, thread),
+            (Kind::Uprobe, Some(file)) => self.uprobe(request, thread, file, sender),
+            (Kind::Uprobe, None) => Err(malformed()),
+            (Kind::Tracepoint, _) => self.tracepoint(request, thread),
+        }
+    }
+
+    fn kprobe(&self, request: &Request, thread: Option<&OwnedFd>) -> Result<OwnedFd, Refusal> {
+        let name = String::from_utf8_lossy(&request.name);
+        let Some(kind) = self.kprobes else {
+            return Err(self.not_listed(format_args!("kprobe:{name}")));
+        };
+        if !self.probes.allow_kprobe(&name, request.offset) {
+            return Err(match request.offset {
+                0 => self.not_listed(format_args!("kprobe:{name}")),
+                offset => Refusal::new(
+                    Errno::ACCESS,
+                    format_args!(
+                        "kprobe:{name}+{offset}: what is behind the entry of a function may be \
+                         another one, so that takes the item kprobe"
+                    ),
+                ),
+            });
+        }
+        let text = CString::new(request.name.clone()).map_err(|_| malformed())?;
+        let event = Event {
+            kind,
+            config: request.on_return.into(),
+            name: Some(&text),
+            offset: request.offset,
+        };
+        let opened = open(&event, thread, request.cpu)?;
+        self.note(|used| used.add_kprobe(&name, request.offset));
+        Ok(opened)
+    }
+
+    fn uprobe(
+        &self,
+        request: &Request,
+        thread: Option<&OwnedFd>,
+        file: &OwnedFd,
+        sender: Option<Pid>,
+    ) -> Result<OwnedFd, Refusal> {
+        let Some(kind) = self.uprobes else {
+            return Err(self.not_listed("the file"));
+        };
+        let unknown = || Refusal::new(Errno::ACCESS, "the file has no known sender");
+        file::check(file, sender.ok_or_else(unknown)?)?;
+        if !self.probes.allow_all_files() && !self.files.have(file) {
+            return Err(self.not_listed("the file"));
+        }
+        // The kernel follows this link to the very file, whatever path it had.
+        let path = path_of(file).into_os_string().into_vec();
+        let path = CString::new(path).map_err(|_| malformed())?;
+        let event = Event {
+            kind,
+            config: request.on_return.into(),
+            name: Some(&path),
+            offset: request.offset,
+        };
+        let opened = open(&event, thread, request.cpu)?;
+        self.note(|used| used.add_file(std::fs::read_link(path_of(file)).ok()));
+        Ok(opened)
+    }
+
+    fn tracepoint(&self, request: &Request, thread: Option<&OwnedFd>) -> Result<OwnedFd, Refusal> {
+        let id = request.offset;
+        let tracepoint = self.tracing.of(id);
+        let tracepoint = tracepoint
+            .ok_or_else(|| self.not_listed(format_args!("the tracepoint with id {id}")))?;
+        let event = Event {
+            kind: sys::TRACEPOINT,
+            config: id,
+            name: None,
+            offset: 0,
+        };
+        let opened = open(&event, thread, request.cpu)?;
+        // It keeps its id as long as the event is open.
+        if self.tracing.is(tracepoint, id) {
+            let (group, name) = tracepoint;
+            self.note(|used| used.add_tracepoint(group, name));
+            Ok(opened)
+        } else {
+            Err(self.not_listed(format_args!("the tracepoint with id {id}")))
+        }
+    }
+
+    fn not_listed(&self, what: impl fmt::Display) -> Refusal {
+        Refusal::new(
+            Errno::ACCESS,
+            format_args!(
+                "{what} is not among the probes of this container ({})",
+                self.probes
+            ),
+        )
+    }
+}
+
+fn malformed() -> Refusal {
+    Refusal::new(Errno::INVAL, "the request is none")
+}
+
+/// How the kernel numbers a kind of perf events.
+fn kind_number(kind: &str) -> Result<u32> {
+    let path = Path::new("/sys/bus/event_source/devices")
+        .join(kind)
+        .join("type");
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
+    text.trim()
+        .parse()
+        .map_err(|_| Error::file(path, std::io::ErrorKind::InvalidData.into()))
+}
+
+/// Opens an event, for the thread behind a pidfd if there is one.
+fn open(event: &Event<'_>, thread: Option<&OwnedFd>, cpu: i32) -> Result<OwnedFd, Refusal> {
+    let refused = |errno| Refusal::new(errno, "the kernel refuses the event");
+    let Some(thread) = thread else {
+        return sys::open_event(event, None, cpu).map_err(refused);
+    };
+    let gone = || Refusal::new(Errno::SRCH, "the thread has ended");
+    let number = number_of(thread)?.ok_or_else(gone)?;
+    let opened = sys::open_event(event, Some(number), cpu).map_err(refused)?;
+    // As long as it has the number, nothing else had it when the event was opened.
+    match number_of(thread)? {
+        Some(_) => Ok(opened),
+        None => Err(gone()),
+    }
+}
+
+/// The number of the thread behind a pidfd, as long as it has one.
+fn number_of(thread: &OwnedFd) -> Result<Option<i32>, Refusal> {
+    let number = process::number(thread);
+    number.map_err(|_| Refusal::new(Errno::BADF, "what stands for a thread is no pidfd"))
+}
