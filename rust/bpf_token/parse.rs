@@ -460,8 +460,10 @@ mod tests {
             b"delegate_maps: 'ringbuff' is not a map type, did you mean 'ringbuf'? (accepted: "
         )));
         let shown = Text::of(&Refusal::Unknown(b"hash").explain::<AttachType>());
-        assert!(shown.is_ok_and(|t| t.as_bytes()
+        assert!(shown.is_ok_and(|t| {
+            t.as_bytes()
             == b"delegate_attachs: 'hash' is not an attach type (accepted: 'any', an attach type \
-                without BPF_, or a mask such as 0x3; several are separated by ':')"));
+                without BPF_, or a mask such as 0x3; several are separated by ':')"
+        }));
     }
 }
