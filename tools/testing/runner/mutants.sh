@@ -20,6 +20,13 @@ copy() {
 	mkdir -p "$tree"
 	cp -r "$parity/." "$tree"
 	sed 's|^members = .*|members = [".", "macros"]|; /^bpf-token = /d; /libbpf-sys\]/,$d' "$REPO/tools/Cargo.toml" >>"$tree/Cargo.toml"
+	cat >>"$tree/Cargo.toml" <<-'END'
+
+		[profile.mutants]
+		inherits = "release"
+		opt-level = 1
+		incremental = true
+	END
 	cp "$REPO/tools/Cargo.lock" "$tree"
 	local module
 	for module in "${modules[@]}"; do
@@ -42,7 +49,7 @@ mutate() {
 	for module in "${@:-${modules[@]}}"; do
 		files+=(--file "src/$module.rs")
 	done
-	in_root cargo mutants --in-place --no-shuffle --output "$dir" --timeout 300 --profile release "${files[@]}" \
+	in_root cargo mutants --in-place --no-shuffle --output "$dir" --timeout 300 --profile mutants "${files[@]}" \
 		-- --lib -- ${SKIP:+--skip "$SKIP"} || status=$?
 	# 2: some were missed, which is judged by the list; 3: some ran into the time limit, which is noticed.
 	[ "$status" = 0 ] || [ "$status" = 2 ] || [ "$status" = 3 ]

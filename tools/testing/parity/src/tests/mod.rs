@@ -65,14 +65,26 @@ pub(crate) fn decide(world: &World, request: &Request, given: bool) -> (i32, boo
     }
 }
 
-/// Does `work` with each of `items`, on all processors.
+/// Does `work` with each of `items`, on all processors, until it fails.
 pub(crate) fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
-    let next = AtomicUsize::new(0);
+    struct Next(AtomicUsize);
+    /// Leaves nothing to the others when one fails.
+    struct Stop<'a>(&'a Next);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0 .0.store(usize::MAX / 2, Ordering::Relaxed);
+            }
+        }
+    }
+
+    let next = Next(AtomicUsize::new(0));
     let processors = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..processors {
             scope.spawn(|| {
-                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _stop = Stop(&next);
+                while let Some(item) = items.get(next.0.fetch_add(1, Ordering::Relaxed)) {
                     work(item);
                 }
             });
