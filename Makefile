@@ -10,7 +10,7 @@ help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
 	@echo '  make run      boots a kernel with it; an unprivileged container loads and runs BPF through a token'
-	@echo '  make check    seconds, without a guest: unit tests, lint of what changed [BASE=HEAD]'
+	@echo '  make check    seconds, without a guest: unit tests, the policy against C, lint of what changed [BASE=HEAD]'
 	@echo '  make test     all tests; ends with the line "N passed, N failed" [EXPECT=update]'
 	@echo '  make test TEST=name [KERNEL=...]     the tests with that in their names, in one guest'
 	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'

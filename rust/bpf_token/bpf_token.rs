@@ -19,6 +19,8 @@
 //!     |        |               |                                              |
 //!     |        |             token        the object, its lifetime            |
 //!     |        |               |                                              |
+//!     |        |            capable       whom it gives a capability          |
+//!     |        |               |                                              |
 //!     |     request            |          the types, and their capabilities   |
 //!     |        |               |                                              |
 //!     |        +-------+-------+                                              |
@@ -39,6 +41,7 @@
 
 mod admission;
 mod bpffs;
+mod capable;
 mod commands;
 mod create;
 mod decision;

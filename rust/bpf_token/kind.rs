@@ -21,6 +21,8 @@ pub(crate) trait Kind {
     const INDEX: u32;
     /// The mount option that sets it.
     const OPTION: &'static str;
+    /// The article of the noun.
+    const ARTICLE: &'static str;
     /// The noun for one enumerator.
     const NOUN: &'static str;
     /// The prefix of the enumerators in C.
@@ -38,13 +40,13 @@ pub(crate) enum ProgType {}
 /// `enum bpf_attach_type`.
 pub(crate) enum AttachType {}
 
-/// Implements [`Kind`] for an enum: the place of its mount option, the option, a noun, the prefix
-/// that C has before each name here, the enumerator behind the last, the names in the order of the
-/// enum, and the further names.
+/// Implements [`Kind`] for an enum: the place of its mount option, the option, a noun with its
+/// article, the prefix that C has before each name here, the enumerator behind the last, the names
+/// in the order of the enum, and the further names.
 macro_rules! kind {
     (
-        $kind:ident: $index:literal, $option:literal, $noun:literal, $enum:ident, $prefix:ident,
-        $max:ident,
+        $kind:ident: $index:literal, $option:literal, $article:literal, $noun:literal, $enum:ident,
+        $prefix:ident, $max:ident,
         [$($name:ident),* $(,)?],
         aliases [$($alias:ident),* $(,)?]
     ) => {
@@ -52,6 +54,7 @@ macro_rules! kind {
             impl Kind for $kind {
                 const INDEX: u32 = $index;
                 const OPTION: &'static str = $option;
+                const ARTICLE: &'static str = $article;
                 const NOUN: &'static str = $noun;
                 const PREFIX: &'static str = stringify!($prefix);
                 const NAMES: &'static Names = &Names::new(
@@ -92,7 +95,7 @@ macro_rules! kind {
 }
 
 kind! {
-    Cmd: 0, "delegate_cmds", "bpf() command", bpf_cmd, BPF_, __MAX_BPF_CMD,
+    Cmd: 0, "delegate_cmds", "a", "bpf() command", bpf_cmd, BPF_, __MAX_BPF_CMD,
     [
         map_create, map_lookup_elem, map_update_elem, map_delete_elem, map_get_next_key, prog_load,
         obj_pin, obj_get, prog_attach, prog_detach, prog_test_run, prog_get_next_id,
@@ -107,7 +110,7 @@ kind! {
 }
 
 kind! {
-    MapType: 1, "delegate_maps", "map type", bpf_map_type, BPF_MAP_TYPE_, __MAX_BPF_MAP_TYPE,
+    MapType: 1, "delegate_maps", "a", "map type", bpf_map_type, BPF_MAP_TYPE_, __MAX_BPF_MAP_TYPE,
     [
         unspec, hash, array, prog_array, perf_event_array, percpu_hash, percpu_array, stack_trace,
         cgroup_array, lru_hash, lru_percpu_hash, lpm_trie, array_of_maps, hash_of_maps, devmap,
@@ -120,7 +123,7 @@ kind! {
 }
 
 kind! {
-    ProgType: 2, "delegate_progs", "program type", bpf_prog_type, BPF_PROG_TYPE_,
+    ProgType: 2, "delegate_progs", "a", "program type", bpf_prog_type, BPF_PROG_TYPE_,
     __MAX_BPF_PROG_TYPE,
     [
         unspec, socket_filter, kprobe, sched_cls, sched_act, tracepoint, xdp, perf_event,
@@ -133,7 +136,8 @@ kind! {
 }
 
 kind! {
-    AttachType: 3, "delegate_attachs", "attach type", bpf_attach_type, BPF_, __MAX_BPF_ATTACH_TYPE,
+    AttachType: 3, "delegate_attachs", "an", "attach type", bpf_attach_type, BPF_,
+    __MAX_BPF_ATTACH_TYPE,
     [
         cgroup_inet_ingress, cgroup_inet_egress, cgroup_inet_sock_create, cgroup_sock_ops,
         sk_skb_stream_parser, sk_skb_stream_verdict, cgroup_device, sk_msg_verdict,

@@ -142,7 +142,8 @@ impl<K: Kind> fmt::Display for Explanation<'_, K> {
         match *self.refusal {
             Refusal::Empty => f.write_str("an item is empty")?,
             Refusal::Unknown(item) => {
-                write!(f, "'{}' is not a {}", Printable(item), K::NOUN)?;
+                let (article, noun) = (K::ARTICLE, K::NOUN);
+                write!(f, "'{}' is not {article} {noun}", Printable(item))?;
                 if let Some(name) = nearest::<K>(item) {
                     write!(f, ", did you mean '{name}'?")?;
                 }
@@ -153,8 +154,9 @@ impl<K: Kind> fmt::Display for Explanation<'_, K> {
         }
         write!(
             f,
-            " (accepted: 'any', a {} without {}, or a mask such as 0x3; \
+            " (accepted: 'any', {} {} without {}, or a mask such as 0x3; \
              several are separated by ':')",
+            K::ARTICLE,
             K::NOUN,
             K::PREFIX
         )
@@ -457,5 +459,11 @@ mod tests {
         assert!(shown.is_ok_and(|t| t.as_bytes().starts_with(
             b"delegate_maps: 'ringbuff' is not a map type, did you mean 'ringbuf'? (accepted: "
         )));
+        let shown = Text::of(&Refusal::Unknown(b"hash").explain::<AttachType>());
+        assert!(shown.is_ok_and(|t| {
+            t.as_bytes()
+            == b"delegate_attachs: 'hash' is not an attach type (accepted: 'any', an attach type \
+                without BPF_, or a mask such as 0x3; several are separated by ':')"
+        }));
     }
 }

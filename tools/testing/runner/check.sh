@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# What can be told in seconds, without a guest: unit tests, and lint of the files that differ from BASE.
+# What can be told in seconds, without a guest: unit tests, the policy compared with upstream's C, and lint of the files that differ from BASE.
 #   BASE   a commit (the one that the checkout is at)
 
 . "$(dirname "$0")/common.sh"
 need_root "make check"
 "$RUNNER/toolchain.sh"
+"$RUNNER/tree.sh" c
 cd "$REPO"
 mapfile -t changed < <(git -c safe.directory="$REPO" diff --name-only --diff-filter=d "${BASE:-HEAD}" 2>/dev/null &&
 	git -c safe.directory="$REPO" ls-files --others --exclude-standard)
@@ -30,6 +31,7 @@ lint_kernel() {
 lint_userspace() { cd tools && in_root cargo fmt --check; }
 
 check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-token -p bpftoken -p results
+check "policy against C" "$RUNNER/cargo.sh" test --quiet --locked --release -p parity
 [ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
 [ ${#kernel[@]} = 0 ] || check "rustfmt (kernel)" lint_kernel
 [ ${#userspace[@]} = 0 ] || check "rustfmt" lint_userspace

@@ -6,6 +6,7 @@
 need_root "make lint"
 "$RUNNER/toolchain.sh"
 "$RUNNER/tree.sh" rust
+"$RUNNER/tree.sh" c
 tree=$BUILD/linux-rust
 
 shell_scripts() {

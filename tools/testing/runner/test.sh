@@ -37,10 +37,11 @@ new_run test rust c
 build_suites
 ask_about_kvm
 
-# Of the library and the tool, what needs no guest.
+# What needs no guest: of the library and the tool, and all comparisons of the policy with upstream's C.
 unit_tests() {
 	local status=0
 	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results || status=$?
+	"$RUNNER/cargo.sh" test --locked --release -p parity -- --include-ignored || status=$?
 	echo "$status" >"$RESULTS/unit.log.status"
 }
 
@@ -64,7 +65,7 @@ guests() {
 	one_lane
 	wait "$other"
 }
-step "testing the library and the tool" "$RESULTS/unit.log" unit_tests
+step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit_tests
 step "running the tests in guests, two at a time" "$RESULTS/guests.log" guests
 
 total "libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log" \

@@ -27,8 +27,9 @@ struct path;
 
 enum hook { CREATE, FREE, CMD, CAPABLE, MAP_CREATE, PROG_LOAD, HOOKS };
 
-/* Which tokens to look at, and which hooks refuse with which errno. */
+/* Which tokens to look at, which hooks refuse with which errno, and for which second arguments. */
 struct orders {
+	__u64 args;
 	__u32 userns;
 	__s32 errno[HOOKS];
 };
@@ -73,6 +74,8 @@ static __always_inline int note(__u32 hook, __u32 userns, __u64 arg, __u64 cmds,
 	entry->maps = maps;
 	entry->progs = progs;
 	entry->attachs = attachs;
+	if (!(given->args >> (arg & 63) & 1))
+		return 0;
 	return -(given->errno[hook] & 0xfff);
 }
 

@@ -92,6 +92,55 @@ pub fn map_create_with(
     sys::bpf_fd(Command::MapCreate, &mut attr)
 }
 
+/// Creates a map of any type, with attributes that maps of the type can have as far as they are looked at before the token.
+pub fn map_of_type(map_type: u32, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    const NO_PREALLOC: u32 = 1;
+    const MMAPABLE: u32 = 1 << 10;
+    let (key_size, value_size, max_entries, flags) = match map_type {
+        // Queues, stacks and filters have no key.
+        22 | 23 | 30 => (0, 4, 1, 0),
+        // Stacks of addresses.
+        7 => (4, 8, 1, 0),
+        // A prefix with its length.
+        11 => (8, 4, 1, NO_PREALLOC),
+        // Local storage.
+        24 | 28 | 29 | 32 => (4, 4, 0, NO_PREALLOC),
+        // Ring buffers.
+        27 | 31 => (0, 0, 4096, 0),
+        33 => (0, 0, 1, MMAPABLE),
+        // Instructions.
+        34 => (4, 16, 1, 0),
+        35 => (4, 4, 1, NO_PREALLOC),
+        _ => (4, 4, 1, 0),
+    };
+    let is_struct_ops = map_type == 26;
+    let (token_flag, map_token_fd) = token_arguments(token);
+    let mut attr = MapCreateAttr {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags: flags | token_flag,
+        map_token_fd,
+        // Types in a BTF object that is not there: looked at in the end.
+        btf_key_type_id: u32::from(!is_struct_ops),
+        btf_value_type_id: u32::from(!is_struct_ops),
+        btf_vmlinux_value_type_id: u32::from(is_struct_ops),
+        ..MapCreateAttr::default()
+    };
+    sys::bpf_fd(Command::MapCreate, &mut attr)
+}
+
+/// Creates an array of one value of eight bytes.
+pub fn map_of_u64(token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let (map_flags, map_token_fd) = token_arguments(token);
+    let mut attr = MapCreateAttr {
+        value_size: 8,
+        ..map_create_attr(MapType::Array, map_flags, map_token_fd)
+    };
+    sys::bpf_fd(Command::MapCreate, &mut attr)
+}
+
 /// The same with a log in the common attributes.
 pub fn map_create_logged(
     map_type: MapType,
@@ -232,6 +281,21 @@ pub fn prog_load_commonly_logged(
     log: &Log<'_>,
 ) -> Result<OwnedFd, Errno> {
     sys::bpf_fd_with_log(Command::ProgLoad, &mut prog_load_attr(prog, token), log)
+}
+
+/// Loads a program of any type.
+pub fn prog_of_type(prog_type: u32, insns: &[u64], token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let of_some_type = Prog {
+        prog_type: ProgType::SocketFilter,
+        attach_type: AttachType::CgroupInetIngress,
+        attach_btf_id: 0,
+        insns,
+    };
+    let mut attr = ProgLoadAttr {
+        prog_type,
+        ..prog_load_attr(&of_some_type, token)
+    };
+    sys::bpf_fd(Command::ProgLoad, &mut attr)
 }
 
 pub(crate) fn prog_load_attr(prog: &Prog<'_>, token: Option<RawFd>) -> ProgLoadAttr {
@@ -476,7 +540,8 @@ struct InfoAttr {
 }
 
 // SAFETY: Integers without padding; the kernel writes `info_len` bytes at `info` at most, which are a buffer
-// that both makers of this type borrow mutably, or at address 0, where nothing is.
+// that both makers of this type borrow mutably, or at address 0, where nothing is; and at the addresses in the info of a
+// program, which are 0 or those of buffers that `ProgInfo::of` has.
 unsafe impl Attr for InfoAttr {}
 
 /// `BPF_OBJ_GET_INFO_BY_FD` with a buffer: gives the length that the kernel reports.

@@ -68,12 +68,23 @@ impl Watch {
     /// Looks at the tokens of one user namespace from now on, where the hook `refused` refuses. A process that
     /// was forked from the one that started the watch can do so, too.
     pub fn look_at(&self, userns: u32, refused: Option<(Hook, Errno)>) {
-        let mut orders = [0_i32; 7];
-        orders[0] = userns as i32;
+        self.order(userns, refused, u64::MAX);
+    }
+
+    /// The same, where the hook refuses only what is in the set `args`, of commands or capabilities.
+    pub fn refuse_args(&self, userns: u32, hook: Hook, errno: Errno, args: u64) {
+        self.order(userns, Some((hook, errno)), args);
+    }
+
+    fn order(&self, userns: u32, refused: Option<(Hook, Errno)>, args: u64) {
+        // `struct orders`, whose size is a multiple of its alignment.
+        let mut words = [0_i32; 8];
+        words[0] = userns as i32;
         if let Some((hook, errno)) = refused {
-            orders[1 + hook as usize] = errno.raw_os_error();
+            words[1 + hook as usize] = errno.raw_os_error();
         }
-        let orders: Vec<u8> = orders.into_iter().flat_map(i32::to_ne_bytes).collect();
+        let words = words.into_iter().flat_map(i32::to_ne_bytes);
+        let orders: Vec<u8> = args.to_ne_bytes().into_iter().chain(words).collect();
         for hook in Hook::ALL {
             self.update("seen", hook as u32, &[0; size_of::<Seen>()]);
         }

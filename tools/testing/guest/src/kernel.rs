@@ -42,6 +42,12 @@ pub fn explains() -> bool {
     *running == Implementation::Rust
 }
 
+/// Whether the verifier does something against speculation: only where the processor's mitigations are compiled in.
+pub fn minds_speculation() -> bool {
+    let config = procfs::kernel_config().expect("a kernel with CONFIG_IKCONFIG_PROC");
+    config.get("CONFIG_CPU_MITIGATIONS") == Some(&ConfigSetting::Yes)
+}
+
 impl fmt::Display for Implementation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

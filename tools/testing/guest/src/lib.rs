@@ -18,6 +18,7 @@ pub mod log;
 pub mod managed;
 pub mod masks;
 pub mod process;
+pub mod prog_info;
 pub mod restrict;
 pub mod struct_ops;
 pub mod sys;

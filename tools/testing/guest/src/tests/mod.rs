@@ -7,6 +7,7 @@
 
 mod bounds;
 mod chains;
+mod consumed;
 mod cookie;
 mod creation;
 mod defects;
@@ -30,6 +31,7 @@ mod reasons;
 mod refused_options;
 mod security;
 mod taken_back;
+mod types;
 mod usage;
 mod verifier;
 
@@ -71,9 +73,11 @@ pub fn all() -> Vec<Trial> {
     trials.extend(object::tests());
     trials.extend(usage::tests());
     trials.extend(matrix::tests());
+    trials.extend(types::tests());
     trials.extend(logs::tests());
     trials.extend(later::tests());
     trials.extend(verifier::tests());
+    trials.extend(consumed::tests());
     trials.extend(events::tests());
     trials.extend(security::tests());
     trials.extend(inspection::tests());

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rule 6 for every type: which capabilities a map or program of each type needs, by a token and without, asked for by real
+//! commands with each subset of the four capabilities. Both kernels pass it, so both need the same.
+
+use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
+
+use guest::bpf;
+use guest::container;
+use guest::container::Delegation;
+use guest::kernel::Sysctl;
+use guest::process;
+use libtest_mimic::Trial;
+use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
+
+use super::model::capability_sets;
+use super::tests;
+use crate::btf;
+
+const BPF: CapabilitySet = CapabilitySet::BPF;
+const PERFMON: CapabilitySet = CapabilitySet::PERFMON;
+const NET_ADMIN: CapabilitySet = CapabilitySet::NET_ADMIN;
+
+pub fn tests() -> Vec<Trial> {
+    tests![maps_of_every_type, programs_of_every_type]
+}
+
+/// Anybody may create them.
+const MAPS_OF_ALL: [&str; 16] = [
+    "ARRAY",
+    "PERCPU_ARRAY",
+    "PROG_ARRAY",
+    "PERF_EVENT_ARRAY",
+    "CGROUP_ARRAY",
+    "ARRAY_OF_MAPS",
+    "HASH",
+    "RHASH",
+    "PERCPU_HASH",
+    "HASH_OF_MAPS",
+    "RINGBUF",
+    "USER_RINGBUF",
+    "CGROUP_STORAGE",
+    "CGROUP_STORAGE_DEPRECATED",
+    "PERCPU_CGROUP_STORAGE",
+    "PERCPU_CGROUP_STORAGE_DEPRECATED",
+];
+const MAPS_OF_THE_NETWORK: [&str; 5] = ["SOCKMAP", "SOCKHASH", "DEVMAP", "DEVMAP_HASH", "XSKMAP"];
+
+const PROGS_OF_ALL: [&str; 2] = ["SOCKET_FILTER", "CGROUP_SKB"];
+const PROGS_OF_THE_NETWORK: [&str; 18] = [
+    "SCHED_CLS",
+    "SCHED_ACT",
+    "XDP",
+    "LWT_IN",
+    "LWT_OUT",
+    "LWT_XMIT",
+    "LWT_SEG6LOCAL",
+    "SK_SKB",
+    "SK_MSG",
+    "FLOW_DISSECTOR",
+    "CGROUP_DEVICE",
+    "CGROUP_SOCK",
+    "CGROUP_SOCK_ADDR",
+    "CGROUP_SOCKOPT",
+    "CGROUP_SYSCTL",
+    "SOCK_OPS",
+    "EXT",
+    "NETFILTER",
+];
+const PROGS_OF_TRACING: [&str; 9] = [
+    "KPROBE",
+    "TRACEPOINT",
+    "PERF_EVENT",
+    "RAW_TRACEPOINT",
+    "RAW_TRACEPOINT_WRITABLE",
+    "TRACING",
+    "LSM",
+    "STRUCT_OPS",
+    "EXT",
+];
+
+/// What a map of a type needs.
+fn of_map(name: &str) -> CapabilitySet {
+    if MAPS_OF_ALL.contains(&name) {
+        CapabilitySet::empty()
+    } else if MAPS_OF_THE_NETWORK.contains(&name) {
+        NET_ADMIN
+    } else {
+        BPF
+    }
+}
+
+/// What a program of a type needs.
+fn of_prog(name: &str) -> CapabilitySet {
+    let mut caps = CapabilitySet::empty();
+    caps.set(BPF, !PROGS_OF_ALL.contains(&name));
+    caps.set(NET_ADMIN, PROGS_OF_THE_NETWORK.contains(&name));
+    caps.set(PERFMON, PROGS_OF_TRACING.contains(&name));
+    caps
+}
+
+/// The types of an enum of the running kernel, but the first, which is none.
+fn types(enum_name: &str, prefix: &str) -> Vec<(String, u32)> {
+    let values = btf::enumerators(enum_name).into_iter();
+    let types: Vec<(String, u32)> = values
+        .filter(|(_, value)| *value != 0)
+        .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value as u32)))
+        .collect();
+    assert!(types.len() > 30, "{types:?}");
+    types
+}
+
+/// With each subset of the capabilities, `command` gets `EPERM` just where `needed` is not there.
+fn check(
+    what: &str,
+    needed: CapabilitySet,
+    token: Option<RawFd>,
+    command: impl Fn(Option<RawFd>) -> Option<Errno>,
+) {
+    // A descriptor in place of a token is looked at: nothing before the token step refuses.
+    let reached = command(Some(RawFd::MAX)) == Some(Errno::BADF);
+    assert!(reached, "{what} does not come to its token step");
+    for held in capability_sets() {
+        let has_it = held.contains(CapabilitySet::SYS_ADMIN) || held.contains(needed);
+        let errno = process::with_capabilities(held, || command(token));
+        assert_eq!(
+            errno == Some(Errno::PERM),
+            !has_it,
+            "{what} with {held:?}: {errno:?}"
+        );
+    }
+}
+
+/// Checks the commands of all types, without a token, and by one that delegates all; with BPF for all, and for some.
+fn check_all(
+    types: &[(String, u32)],
+    needed: fn(&str) -> CapabilitySet,
+    command: fn(u32, Option<RawFd>) -> Option<Errno>,
+) {
+    for (disabled, always) in [("0", CapabilitySet::empty()), ("2", BPF)] {
+        let _sysctl = Sysctl::set("kernel/unprivileged_bpf_disabled", disabled);
+        let check_with = |token| {
+            for (name, value) in types {
+                check(name, needed(name) | always, token, |token| {
+                    command(*value, token)
+                });
+            }
+        };
+        check_with(None);
+        container::run(&Delegation::ANY, |instance| {
+            let token = instance.token();
+            check_with(Some(token.as_raw_fd()));
+        });
+    }
+}
+
+fn maps_of_every_type() {
+    let types = types("bpf_map_type", "BPF_MAP_TYPE_");
+    check_all(&types, of_map, |map_type, token| {
+        bpf::map_of_type(map_type, token).err()
+    });
+}
+
+fn programs_of_every_type() {
+    let types = types("bpf_prog_type", "BPF_PROG_TYPE_");
+    // No verifier takes it: what is not EPERM came to the verifier, or to what the type itself needs.
+    check_all(&types, of_prog, |prog_type, token| {
+        bpf::prog_of_type(prog_type, &[0], token).err()
+    });
+}
