@@ -51,8 +51,9 @@ compile() {
 		targets+=(kernel/bpf/token.o)
 	fi
 	kmake "${targets[@]}" "${objects[@]}"
-	if [ "$1" != -RUST ]; then grep -qx CONFIG_RUST=y "$tree/$out/.config"; fi
-	if [ -z "$*" ]; then grep -qx CONFIG_BPF_TOKEN_RUST=y "$tree/$out/.config"; fi
+	# Of what was wanted, nothing was dropped for want of another option.
+	[ "$out" = build-no-rust ] || grep -qx CONFIG_RUST=y "$tree/$out/.config"
+	[ "$out" != build-on ] || grep -qx CONFIG_BPF_TOKEN_RUST=y "$tree/$out/.config"
 }
 
 # after PATCH NAME OPTION...
