@@ -3,6 +3,7 @@
 
 RUNNER := tools/testing/runner
 KERNEL ?= rust
+ARCH ?= x86_64
 
 .PHONY: help run check test hostile bench kernel vm shell lint series bisect docs matrix install clean
 
@@ -30,6 +31,7 @@ help:
 	@echo '  make clean                           removes what was built (BUILD)'
 	@echo
 	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
+	@echo '  ARCH=arm64      kernel, vm, shell, test: another architecture, cross-compiled and emulated (now $(ARCH))'
 	@echo '  LINUX_SRC=...   your own Linux 7.3, a tree or a tarball, in place of the Debian package of its source'
 	@echo '  SNAPSHOT=...    where an archive of Debian has the tested source, once the mirror has it no more'
 
@@ -79,5 +81,5 @@ install:
 clean:
 	@$(RUNNER)/clean.sh
 
-export KERNEL BUILD BASE OUT TEST EXPECT BOOTS CHECK LINUX_SRC SNAPSHOT SEED STRESS STRINGS CALLS
+export KERNEL ARCH BUILD BASE OUT TEST EXPECT BOOTS CHECK LINUX_SRC SNAPSHOT SEED STRESS STRINGS CALLS
 export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS

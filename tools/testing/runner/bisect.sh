@@ -39,7 +39,7 @@ compile() {
 	shift
 	kmake() { TREE=$tree in_root make -C /linux -s O="$out" LLVM=1 -j"$JOBS" "$@"; }
 	mkdir -p "$tree/$out"
-	fragment "$@" >"$tree/$out/.fragment.new"
+	fragment x86_64 "$@" >"$tree/$out/.fragment.new"
 	if ! cmp -s "$tree/$out/.fragment.new" "$tree/$out/.fragment" || [ "$tree/kernel/bpf/Kconfig" -nt "$tree/$out/.config" ]; then
 		kmake KCONFIG_ALLCONFIG="$tree/$out/.fragment.new" allnoconfig
 		mv "$tree/$out/.fragment.new" "$tree/$out/.fragment"

@@ -6,10 +6,25 @@
 . "$(dirname "$0")/common.sh"
 need_root "Running cargo in the toolchain root"
 "$RUNNER/toolchain.sh"
+[ "$ARCH" = x86_64 ] || "$RUNNER/guest-root.sh"
 lock cargo
 cd "$REPO/tools"
-in_root cargo "$@"
+target=() environment=()
+if [ "$ARCH" = arm64 ] && [ "$1" = build ]; then
+	target=(--target aarch64-unknown-linux-gnu)
+	environment=(
+		CC_aarch64_unknown_linux_gnu=clang
+		CFLAGS_aarch64_unknown_linux_gnu="--target=aarch64-linux-gnu --sysroot=$GUEST_ROOT"
+		AR_aarch64_unknown_linux_gnu=llvm-ar
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=clang
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="$(printf -- '-Clink-arg=%s ' --target=aarch64-linux-gnu --sysroot="$GUEST_ROOT" -fuse-ld=lld)"
+		PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_SYSROOT_DIR="$GUEST_ROOT"
+		PKG_CONFIG_LIBDIR="$GUEST_ROOT/usr/lib/aarch64-linux-gnu/pkgconfig:$GUEST_ROOT/usr/share/pkgconfig"
+		GOARCH=arm64
+	)
+fi
+in_root env "${environment[@]}" cargo "$@" "${target[@]}"
 if [ -n "${COPY:-}" ]; then
 	mkdir -p "$COPY"
-	find "$BUILD/target/release" -maxdepth 1 -type f -executable -exec cp --reflink=auto -t "$COPY" {} +
+	find "$PROGRAMS" -maxdepth 1 -type f -executable -exec cp --reflink=auto -t "$COPY" {} +
 fi

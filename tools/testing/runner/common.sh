@@ -15,6 +15,8 @@ LOGS=$BUILD/logs
 export BUILD
 
 ARGUMENTS=("$@")
+# The architecture of kernel and guests, by its name in the kernel's Makefile.
+ARCH=${ARCH:-x86_64}
 LINUX_VERSION=7.3
 JOBS=${JOBS:-$(nproc)}
 
@@ -24,6 +26,14 @@ die() {
 	say "error: $*"
 	exit 1
 }
+
+# Where each architecture has its guest's root, its programs and its kernels (in linux-rust and linux-c).
+case $ARCH in
+x86_64) GUEST_ROOT=$ROOT PROGRAMS=$BUILD/target/release OUT_OF=build ;;
+arm64) GUEST_ROOT=$BUILD/root-arm64 PROGRAMS=$BUILD/target/aarch64-unknown-linux-gnu/release OUT_OF=build-arm64 ;;
+*) die "ARCH=$ARCH: kernels and guests are x86_64 or arm64." ;;
+esac
+export ARCH
 
 elapsed() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
 

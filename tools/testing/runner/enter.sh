@@ -14,9 +14,14 @@ mounts() {
 		mount --rbind "/$fs" "$ROOT/$fs"
 	done
 	mount -t tmpfs tmpfs "$ROOT/tmp"
-	for dir in "$BUILD" "$REPO" ${SHARE:+"$SHARE"}; do
-		mkdir -p "$ROOT$dir"
-		mount --rbind "$dir" "$ROOT$dir"
+	local root roots=("$ROOT")
+	# A guest root of its own comes first, to be seen with its mounts from within the toolchain root.
+	[ "$GUEST_ROOT" = "$ROOT" ] || [ ! -d "$GUEST_ROOT" ] || roots=("$GUEST_ROOT" "$ROOT")
+	for root in "${roots[@]}"; do
+		for dir in "$BUILD" "$REPO" ${SHARE:+"$SHARE"}; do
+			mkdir -p "$root$dir"
+			mount --rbind "$dir" "$root$dir"
+		done
 	done
 	if [ -n "${TREE:-}" ]; then
 		mkdir -p "$ROOT/linux"
@@ -46,8 +51,8 @@ if [ -z "${IN_MOUNT_NAMESPACE:-}" ]; then
 fi
 
 mounts
-# Where a guest looks for programs; its root is this one.
-ln -sfn "$BUILD/target/release/bpftoken" "$ROOT/usr/local/bin/bpftoken"
+# Where a guest looks for programs.
+[ ! -d "$GUEST_ROOT/usr/local" ] || ln -sfn "$PROGRAMS/bpftoken" "$GUEST_ROOT/usr/local/bin/bpftoken"
 keep=()
 while IFS= read -r name; do
 	keep+=("$name=${!name}")

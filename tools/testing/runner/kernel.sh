@@ -10,17 +10,20 @@
 . "$(dirname "$0")/common.sh"
 kernel=${1:-rust}
 need_root "make kernel"
-configs=("$RUNNER/../kernel.config")
+configs=("$RUNNER/../kernel.config" "$RUNNER/../$ARCH.config")
 # Upstream's warnings are upstream's, and to look for them takes a fifth of the time; lint looks for ours.
-kind=rust build=build-$kernel options=(KCFLAGS=-w) targets=(vmlinux) without='^# SPDX' with=CONFIG_BPF_TOKEN_RUST=y
+kind=rust build=$OUT_OF-$kernel options=(KCFLAGS=-w) targets=(vmlinux) without='^# SPDX' with=CONFIG_BPF_TOKEN_RUST=y
 
 case $kernel in
-rust) build=build ;;
-c) kind=c build=build with='' ;;
+rust) build=$OUT_OF ;;
+c) kind=c build=$OUT_OF with='' ;;
 debug) configs+=("$RUNNER/../debug.config") ;;
 lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/ kernel/bpf/inode.o kernel/bpf/syscall.o) ;;
 *) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug." ;;
 esac
+[ "$kernel" != debug ] || [ "$ARCH" = x86_64 ] || die "KERNEL=debug: debug.config is for x86_64, and ARCH=$ARCH."
+# No decompressor: what is packed here would be unpacked by an emulated processor.
+[ "$ARCH" = x86_64 ] || targets=("${targets[@]/vmlinux/Image}")
 # The last word on an option counts.
 fragment() {
 	(cat "${configs[@]}" && echo "$with") | grep -vE "$without" | tac |
@@ -28,7 +31,7 @@ fragment() {
 }
 tree=$BUILD/linux-$kind
 out=$tree/$build
-# vmlinux without its symbols: what PVH boots. Nothing is compressed here to be unpacked by an emulated processor.
+# What a guest boots: Image, or, by PVH, vmlinux without its symbols.
 image=$out/vmlinux.boot
 
 "$RUNNER/toolchain.sh"
@@ -38,7 +41,7 @@ image=$out/vmlinux.boot
 inputs() {
 	(
 		cd "$REPO"
-		echo "$kernel ${LINUX_SRC:+$LINUX_SRC $RANDOM$RANDOM}"
+		echo "$kernel $ARCH ${LINUX_SRC:+$LINUX_SRC $RANDOM$RANDOM}"
 		cat "$ROOT/.made-from" "${configs[@]}" "$0"
 		if [ "$kind" = rust ]; then
 			find Kbuild Kconfig rust include patches -type f ! -name cover-letter -print0 | sort -z | xargs -0 sha256sum
@@ -65,7 +68,7 @@ lock "kernel-$kind"
 "$RUNNER/tree.sh" "$kind"
 
 kmake() {
-	TREE=$tree in_root make -C /linux -s O="$build" LLVM=1 CC=clang HOSTCC=clang \
+	TREE=$tree in_root make -C /linux -s O="$build" ARCH="$ARCH" LLVM=1 CC=clang HOSTCC=clang \
 		KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=token KBUILD_BUILD_HOST=token -j"$JOBS" \
 		"${options[@]}" "$@"
 }
@@ -88,19 +91,19 @@ configure() {
 borrow() {
 	local file
 	rm -rf "$out.new"
-	cp -a --reflink=auto "$other/build" "$out.new"
+	cp -a --reflink=auto "$other/$build" "$out.new"
 	rm -f "$out.new"/{.image-of,.configured,vmlinux.boot}
 	while read -r file; do
 		[ ! -e "$tree/$file" ] || touch "$tree/$file"
 	done <"$BUILD/linux-rust/.ours"
 	mv "$out.new" "$out"
 }
-case $build-$kind in
-build-c) other=$BUILD/linux-rust ;;
-build-rust) other=$BUILD/linux-c ;;
+case $kernel in
+c) other=$BUILD/linux-rust ;;
+rust) other=$BUILD/linux-c ;;
 *) other='' ;;
 esac
-if [ -n "$other" ] && [ ! -e "$out" ] && [ -e "$other/build/.image-of" ] &&
+if [ -n "$other" ] && [ ! -e "$out" ] && [ -e "$other/$build/.image-of" ] &&
 	cmp -s "$other/.unpacked-from" "$tree/.unpacked-from"; then
 	(
 		flock 7
@@ -115,13 +118,16 @@ if [ ! -e "$out/.config" ] || [ "$(cat "$out/.configured" 2>/dev/null)" != "$con
 	step "configuring the kernel ($kernel)" "$LOGS/config-$kernel.log" configure
 	echo "$configured" >"$out/.configured"
 fi
-if [ "${targets[*]}" != vmlinux ]; then
+if [ "$kernel" = lint ]; then
 	# A warning is told only when a file is compiled.
 	rm -f "$out"/kernel/bpf/{token/*,inode,syscall}.o "$out"/rust/kernel.o
 fi
 step "building the kernel ($kernel)" "$LOGS/kernel-$kernel.log" kmake "${targets[@]}"
-if [ "${targets[*]}" = vmlinux ]; then
-	in_root llvm-objcopy --strip-all "$out/vmlinux" "$image.new"
+if [ "$kernel" != lint ]; then
+	case $ARCH in
+	x86_64) in_root llvm-objcopy --strip-all "$out/vmlinux" "$image.new" ;;
+	arm64) cp "$out/arch/arm64/boot/Image" "$image.new" ;;
+	esac
 	mv "$image.new" "$image"
 	# What was edited meanwhile is in the image, or is not: then it has no stamp.
 	[ "$(inputs)" != "$want" ] || echo "$want" >"$out/.image-of"

@@ -27,7 +27,7 @@ compile() {
 	out=build-matrix-$arch
 	kmake() { TREE=$tree in_root make -C /linux -s O="$out" ARCH="$arch" LLVM=1 -j"$JOBS" "$@"; }
 	mkdir -p "$tree/$out"
-	fragment "$@" >"$tree/$out/.fragment"
+	fragment "$arch" "$@" >"$tree/$out/.fragment"
 	kmake KCONFIG_ALLCONFIG="$tree/$out/.fragment" allnoconfig
 	for option; do
 		case $option in

@@ -2,11 +2,14 @@
 # shellcheck shell=bash
 # A configuration that is compiled and not booted, for matrix.sh and bisect.sh to source after common.sh.
 
-# fragment OPTION...: kernel.config with them, but for what only takes time here. -OPTION is off.
+# fragment ARCH OPTION...: kernel.config with them, but for what only takes time here. -OPTION is off.
 fragment() {
-	local option drop='^# SPDX|DEBUG_INFO|IKCONFIG'
+	local option arch=$1 drop='^# SPDX|DEBUG_INFO|IKCONFIG'
+	local files=("$RUNNER/../kernel.config")
+	[ ! -e "$RUNNER/../$arch.config" ] || files+=("$RUNNER/../$arch.config")
+	shift
 	for option; do drop+="|CONFIG_${option#-}[= ]"; done
-	grep -vE "$drop" "$RUNNER/../kernel.config"
+	grep -hvE "$drop" "${files[@]}"
 	[[ " $* " == *" -BPF_TOKEN_RUST "* || " $* " == *" BPF_TOKEN_RUST "* ]] || echo CONFIG_BPF_TOKEN_RUST=y
 	for option; do
 		case $option in

@@ -21,6 +21,7 @@ if [ -z "$image" ]; then
 	image=$("$RUNNER/kernel.sh" "$kernel" | tail -n 1)
 	step "building bpftoken" "$LOGS/bpftoken-build.log" "$RUNNER/cargo.sh" build --locked --release -p bpftoken
 fi
+[ "$ARCH" = x86_64 ] || "$RUNNER/guest-root.sh"
 console=$(mktemp "$CONSOLES/console-$kernel.XXXXXX.log")
 if [ -n "${DIR:-}" ]; then
 	[ -d "$DIR" ] || die "DIR=$DIR is not a directory; it is shared with the guest, so it must exist."
@@ -40,6 +41,12 @@ boot() {
 	local arguments="console=hvc0 rootflags=version=9p2000.L,trans=virtio,access=any,cache=loose"
 	# On a busy host, a processor of the guest may wait long for one of the host: that is no stall of the kernel.
 	arguments+=" rcupdate.rcu_cpu_stall_timeout=180"
+	if [ "$ARCH" = arm64 ]; then
+		# The processor with all that QEMU knows (BTI, PAC), signing quickly; virtme-ng's is of 2012.
+		options+=(--arch arm64 --root "$GUEST_ROOT")
+		QEMU_OPTS="-cpu max,pauth-impdef=on ${QEMU_OPTS:-}"
+		arguments+=" root=/dev/root"
+	fi
 	case $kernel in
 	# The console has errors only, and debug.config says why. With five-level page tables, KASAN's early shadow makes
 	# the kernel panic under emulation.
@@ -58,7 +65,7 @@ boot() {
 choose_accel() {
 	case ${ACCEL:-} in
 	kvm | tcg) echo "$ACCEL" && return ;;
-	'') ;;
+	'') [ "$ARCH" = "$(uname -m)" ] || { echo tcg && return; } ;;
 	*) die "ACCEL=$ACCEL: it is one of kvm, tcg." ;;
 	esac
 	local host answer=$BUILD/accel
