@@ -234,7 +234,7 @@ const RUN: [(&str, &str); 6] = [
     (
         "Files of uprobes",
         "A file is one that the container can open for reading, by the path as the caller finds it, through \
-         links and chroots. Its file system must be one that bpftoken sees mounted, too, and not FUSE: who \
+         links and chroots, in the mount namespace of the command. Its file system must be one that bpftoken sees mounted, too, and not FUSE: who \
          serves it could hold up all tracing. An item with a path means the file that bpftoken finds there, \
          by its inode; the container can't put another in its place.",
     ),
@@ -246,7 +246,8 @@ const RUN: [(&str, &str); 6] = [
     ),
     (
         "Until when",
-        "An event that was opened stays with the container. bpftoken-revoke(1) does not close it, but no \
+        "An event that was opened stays with the container, which may have as many as it may have \
+         descriptors. bpftoken-revoke(1) does not close it, but no \
          other program can be loaded then. The kernel's multi links (kprobe.multi, uprobe.multi) need no \
          event: for them, delegating their attach types is enough, and there is no list of names.",
     ),

@@ -109,6 +109,7 @@ impl Broker {
         loop {
             let mut fds = [None, None];
             let received = handshake::receive_with(socket, &mut message, &mut fds, Deadline::NEVER);
+            let mut last = false;
             let done = match received {
                 Ok((0, _)) => return Ok(()),
                 Ok((length, sender)) => {
@@ -119,12 +120,16 @@ impl Broker {
                     });
                     allowed.and_then(|request| self.answer(&request, &fds, sender))
                 }
-                Err(Errno::MSGSIZE) => Err(malformed()),
+                // No supervisor sends that. What came with it is closed by threads, of which there shall
+                // not be many.
+                Err(Errno::MSGSIZE) => {
+                    last = true;
+                    Err(malformed())
+                }
                 Err(errno) => return Err(Error::sys("hear of a probe", errno)),
             };
-            fds.into_iter()
-                .flatten()
-                .for_each(handshake::close_elsewhere);
+            // If that takes long, it is this container that waits.
+            drop(fds);
             let mut answer = Answer {
                 errno: None,
                 kinds: [self.kprobes, self.uprobes].map(Option::unwrap_or_default),
@@ -141,6 +146,7 @@ impl Broker {
                 }
             };
             match sent {
+                Ok(()) if last => return Ok(()),
                 Ok(()) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
                 Err(errno) => return Err(Error::sys("answer about a probe", errno)),
