@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The manager's broker, which opens perf events for a container that may not.
 
+mod event;
 mod file;
 pub(crate) mod message;
 mod tracing;
@@ -10,7 +11,6 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 use std::sync::Mutex;
 
 use rustix::io::Errno;
@@ -22,10 +22,11 @@ use crate::error::Result;
 use crate::handshake;
 use crate::handshake::Deadline;
 use crate::probes::Probes;
-use crate::process;
 use crate::sys;
 use crate::sys::Event;
 use crate::tracefs::path_of;
+use event::kind_number;
+use event::open;
 use file::Files;
 use message::Answer;
 use message::Kind;
@@ -109,6 +110,7 @@ impl Broker {
         loop {
             let mut fds = [None, None];
             let received = handshake::receive_with(socket, &mut message, &mut fds, Deadline::NEVER);
+            let mut last = false;
             let done = match received {
                 Ok((0, _)) => return Ok(()),
                 Ok((length, sender)) => {
@@ -119,12 +121,16 @@ impl Broker {
                     });
                     allowed.and_then(|request| self.answer(&request, &fds, sender))
                 }
-                Err(Errno::MSGSIZE) => Err(malformed()),
+                // No supervisor sends that. What came with it is closed by threads, of which there shall
+                // not be many.
+                Err(Errno::MSGSIZE) => {
+                    last = true;
+                    Err(malformed())
+                }
                 Err(errno) => return Err(Error::sys("hear of a probe", errno)),
             };
-            fds.into_iter()
-                .flatten()
-                .for_each(handshake::close_elsewhere);
+            // If that takes long, it is this container that waits.
+            drop(fds);
             let mut answer = Answer {
                 errno: None,
                 kinds: [self.kprobes, self.uprobes].map(Option::unwrap_or_default),
@@ -141,6 +147,7 @@ impl Broker {
                 }
             };
             match sent {
+                Ok(()) if last => return Ok(()),
                 Ok(()) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
                 Err(errno) => return Err(Error::sys("answer about a probe", errno)),
@@ -297,37 +304,4 @@ impl Broker {
 
 fn malformed() -> Refusal {
     Refusal::new(Errno::INVAL, "the request is none")
-}
-
-/// How the kernel numbers a kind of perf events.
-fn kind_number(kind: &str) -> Result<u32> {
-    let path = Path::new("/sys/bus/event_source/devices")
-        .join(kind)
-        .join("type");
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
-    text.trim()
-        .parse()
-        .map_err(|_| Error::file(path, std::io::ErrorKind::InvalidData.into()))
-}
-
-/// Opens an event, for the thread behind a pidfd if there is one.
-fn open(event: &Event<'_>, thread: Option<&OwnedFd>, cpu: i32) -> Result<OwnedFd, Refusal> {
-    let refused = |errno| Refusal::new(errno, "the kernel refuses the event");
-    let Some(thread) = thread else {
-        return sys::open_event(event, None, cpu).map_err(refused);
-    };
-    let gone = || Refusal::new(Errno::SRCH, "the thread has ended");
-    let number = number_of(thread)?.ok_or_else(gone)?;
-    let opened = sys::open_event(event, Some(number), cpu).map_err(refused)?;
-    // As long as it has the number, nothing else had it when the event was opened.
-    match number_of(thread)? {
-        Some(_) => Ok(opened),
-        None => Err(gone()),
-    }
-}
-
-/// The number of the thread behind a pidfd, as long as it has one.
-fn number_of(thread: &OwnedFd) -> Result<Option<i32>, Refusal> {
-    let number = process::number(thread);
-    number.map_err(|_| Refusal::new(Errno::BADF, "what stands for a thread is no pidfd"))
 }

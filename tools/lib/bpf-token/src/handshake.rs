@@ -427,7 +427,7 @@ pub(crate) fn receive_with(
 
 /// Closes a descriptor that a container made, in a thread of its own: the container may have made
 /// one whose close takes as long as it likes, such as that of a file of its own FUSE.
-pub(crate) fn close_elsewhere(fd: OwnedFd) {
+fn close_elsewhere(fd: OwnedFd) {
     // Without a thread, the caller closes it after all: the closure is dropped.
     let _ = std::thread::Builder::new().spawn(move || drop(fd));
 }

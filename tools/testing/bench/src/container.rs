@@ -29,6 +29,7 @@ use crate::bpf::Command;
 use crate::measure::Bench;
 use crate::memory;
 use crate::mounts;
+use crate::supervised;
 use crate::tokens;
 
 /// The number of the container's end of the socket.
@@ -133,5 +134,6 @@ pub fn inside() -> Result<()> {
         let uses = unsafe { File::from_raw_fd(USES) };
         tokens::beyond_c(&bench, root, granting.as_fd(), &uses)?;
     }
+    supervised::start(Path::new("/tmp/0"))?;
     memory::tokens(roots[0].as_fd())
 }

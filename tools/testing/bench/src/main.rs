@@ -15,6 +15,7 @@ mod programs;
 mod report;
 mod sizes;
 mod statmount;
+mod supervised;
 mod tokens;
 
 use std::path::PathBuf;
@@ -36,6 +37,12 @@ enum Part {
     /// The part that runs in a container
     #[command(hide = true)]
     Inside,
+    /// The part that goes under a supervisor
+    #[command(hide = true)]
+    Supervise { bpffs: PathBuf },
+    /// The part that has one
+    #[command(hide = true)]
+    Supervised,
     /// Compare what the boots of both kernels said: a table, results.json and plot.svg
     Report {
         /// The directory with the files c.N.json and rust.N.json of the boots, and the symbols of
@@ -54,6 +61,8 @@ fn main() -> Result<()> {
     match Arguments::parse().part {
         None => guest(),
         Some(Part::Inside) => container::inside(),
+        Some(Part::Supervise { bpffs }) => supervised::supervise(&bpffs),
+        Some(Part::Supervised) => supervised::measure(),
         Some(Part::Report {
             directory,
             check,

@@ -7,10 +7,18 @@ pub mod raw;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::Cmd;
+use bpf_token::Container;
+use bpf_token::Delegation;
+use bpf_token::IdMap;
+use bpf_token::MapType;
+use bpf_token::Observed;
+use bpf_token::DEFAULT_BPFFS;
 use libtest_mimic::Trial;
 
 pub use self::caller::role;
@@ -41,6 +49,7 @@ const TESTS: &[(&str, Test)] = &[
     ("exec::killed_at_any_time", |world| fine(world, "killed")),
     ("exec::changing_attributes", |world| fine(world, "changes")),
     ("exec::signals", |world| fine(world, "signals")),
+    ("exec::held_while_signals_come", held),
     ("exec::supervisor_is_killed", |world| fine(world, "orphan")),
     ("exec::what_is_left_behind", left_behind),
     ("exec::status", status),
@@ -186,6 +195,35 @@ fn without_sys_admin(world: &World) -> Result<()> {
     ];
     let without = said(&mut world.contained(ENOUGH, &exec))?.must(0)?;
     ensure!(without.out == "NoNewPrivs:\t1\n", "{}", without.out);
+    Ok(())
+}
+
+/// A call that the supervisor has taken is not interrupted by signals, however long it takes.
+fn held(world: &World) -> Result<()> {
+    let (ours, theirs) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let mut running = Container::new("bpftoken")
+        .file(fs::File::open(&world.bpftoken)?.into())
+        .args(["exec", "--observer", "3", "--", path(&world.own), CALLER])
+        .args(["held"])
+        .ids([IdMap::root(1000)], [IdMap::root(1000)])
+        .bpffs(
+            Delegation::new().cmds(Cmd::MAP_CREATE).maps(MapType::HASH),
+            DEFAULT_BPFFS,
+        )
+        .pass_fd(theirs, 3)
+        .spawn()?;
+    let call = Observed::receive(&ours)?.context("no call")?;
+    std::thread::sleep(Duration::from_millis(1500));
+    call.proceed(&ours)?;
+    let again = Observed::receive(&ours)?;
+    ensure!(again.is_none(), "it was interrupted: {again:?}");
+    let status = running.wait()?;
+    ensure!(status.success(), "{status}");
     Ok(())
 }
 

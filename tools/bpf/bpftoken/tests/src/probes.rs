@@ -42,9 +42,7 @@ pub const TESTS: &[(&str, Test)] = &[
     }),
     ("probes::changing_names", changing_names),
     ("probes::threads", threads),
-    ("probes::broker_is_lied_to", |world| {
-        fine(world, "kprobe:vfs_read,uprobe,tracepoint:sched:*", "socket")
-    }),
+    ("probes::broker_is_lied_to", lied_to),
     ("probes::tracefs", tracefs),
     ("probes::token_by_itself", token_by_itself),
     ("probes::refusals", refusals),
@@ -168,6 +166,15 @@ fn threads(world: &World) -> Result<()> {
     Ok(())
 }
 
+fn lied_to(world: &World) -> Result<()> {
+    let list = "kprobe:vfs_read,uprobe,tracepoint:sched:*";
+    for how in ["files", "long"] {
+        let caller = [path(&world.own), CALLER, "socket", how];
+        probing(world, list, "", &caller)?.must(0)?;
+    }
+    Ok(())
+}
+
 /// What stands in for tracefs has what is listed and no more, and can't be written.
 fn tracefs(world: &World) -> Result<()> {
     let script = "cd /sys/kernel/tracing; ls; ls events; ls events/sched/sched_switch; \
@@ -183,6 +190,14 @@ fn tracefs(world: &World) -> Result<()> {
         "cd /sys/kernel/tracing; ls events; cat available_events available_filter_functions";
     let said = probing(world, "uprobe", "", &["sh", "-c", script])?.must(0)?;
     ensure!(said.out.is_empty(), "{}", said.out);
+    // The container can read it, whatever the manager's umask is.
+    let script = format!(
+        "umask 077; exec {} run --user 1000 {ENOUGH} --probes tracepoint:sched:sched_switch -- \
+         cat /sys/kernel/tracing/available_events /sys/kernel/tracing/events/sched/sched_switch/id",
+        world.bpftoken()
+    );
+    let said = crate::world::said(Command::new("sh").args(["-c", &script]))?.must(0)?;
+    ensure!(said.out.starts_with("sched:sched_switch\n"), "{}", said.out);
     Ok(())
 }
 
@@ -216,6 +231,15 @@ fn refusals(world: &World) -> Result<()> {
     run("uprobe:/no/such/file")?
         .must(125)?
         .explains(&["/no/such/file", "No such file"])?;
+    let user = ["--reuid", "1000", "--clear-groups", world.bpftoken(), "run"];
+    let line = [
+        &user,
+        &["--cmds", "any", "--probes", "any", "--", "true"][..],
+    ]
+    .concat();
+    said(Command::new("setpriv").args(line))?
+        .must(125)?
+        .explains(&["mount tracefs", "EPERM"])?;
     world
         .run(&["mount", "--pid", "1", "--cmds", "any", "--probes", "any"])?
         .must(1)?

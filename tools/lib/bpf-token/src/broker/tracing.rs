@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::fs::Permissions;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::ErrorKind;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::mount::FsPickFlags;
@@ -71,9 +74,11 @@ impl Tracing {
         let tree = tracefs::detached(c"tmpfs", flags).map_err(failed)?;
         let (from, to) = (self.tracefs.path(), tracefs::path_of(&tree));
         let mut all = String::new();
-        make_dir(&to.join("events"))?;
+        let events = to.join("events");
+        make_dir(&events)?;
         for (group, name) in self.ids.values() {
             let place = |root: &Path| root.join("events").join(group).join(name);
+            make_dir(&events.join(group))?;
             make_dir(&place(&to))?;
             for file in ["id", "format"] {
                 copy(&place(&from).join(file), &place(&to).join(file))?;
@@ -135,8 +140,14 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Makes the directory unless it is there. Whatever the manager's umask is, the container may read.
 fn make_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|error| Error::file(path, error))
+    let made = match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
+        failed => failed,
+    };
+    made.map_err(|error| Error::file(path, error))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -145,5 +156,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<()> {
-    fs::write(path, text).map_err(|error| Error::file(path, error))
+    fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
+        .map_err(|error| Error::file(path, error))
 }

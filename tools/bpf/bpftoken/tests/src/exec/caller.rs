@@ -59,6 +59,7 @@ fn call(what: &str) -> Result<()> {
         "killed" => lives::killed(),
         "changes" => lives::changes(),
         "signals" => lives::signals(),
+        "held" => lives::held(),
         "orphan" => lives::orphan(),
         "daemon" => lives::daemon(),
         other => bail!("nothing is called {other:?}"),

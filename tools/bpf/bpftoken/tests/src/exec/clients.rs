@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         crate::trial("exec::cilium", cilium),
         crate::trial("exec::bpftrace", bpftrace),
         crate::trial("exec::bpftrace_probes", bpftrace_probes),
+        crate::trial("exec::bpftrace_multi", bpftrace_multi),
         crate::trial("exec::bcc", bcc),
     ]
 }
@@ -148,6 +149,23 @@ fn bpftrace_probes(world: &World) -> Result<()> {
         world,
         &["@b: 1", "@k: 1", "@r: 1", "@t: 1", "@u: 1", "@f: 1"],
     )
+}
+
+/// Several uprobes at once are a link that needs no perf event, and so no broker.
+fn bpftrace_multi(world: &World) -> Result<()> {
+    let script = "uprobe:/bin/bash:ma*n { @u = 1 }";
+    Client {
+        command: &["bpftrace", "-e", script, "-c", "/bin/bash -c true"],
+        options: "--cmds map_create:prog_load:btf_load --maps array:ringbuf:hash \
+                  --progs socket_filter:kprobe:raw_tracepoint \
+                  --attachs cgroup_inet_ingress:trace_uprobe_multi",
+        help: "--exec",
+        without: &[(
+            ":trace_uprobe_multi",
+            "does not delegate attach type trace_uprobe_multi",
+        )],
+    }
+    .check(world, &["@u: 1"])
 }
 
 /// Debian's bcc for Python: it compiles, against the running kernel's headers, and attaches a kprobe.

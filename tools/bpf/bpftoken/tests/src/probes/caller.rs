@@ -41,7 +41,7 @@ fn call(what: &str, argument: Option<&str>) -> Result<()> {
         "samples" => samples(),
         "changes" => changing::changes(),
         "threads" => threads(argument.context("no number")?.parse()?),
-        "socket" => socket::attack(),
+        "socket" => socket::attack(argument),
         other => bail!("nothing is called {other:?}"),
     }
 }

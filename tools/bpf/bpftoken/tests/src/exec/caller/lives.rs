@@ -4,6 +4,8 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -169,6 +171,37 @@ pub fn signals() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Signals that interrupt calls, while the supervisor holds one for long: it is made all the same.
+pub fn held() -> Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn count(_: i32) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+    // The supervisor has got it before the first comes.
+    let every = libc::itimerval {
+        it_interval: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 20_000,
+        },
+        it_value: libc::timeval {
+            tv_sec: 1,
+            tv_usec: 0,
+        },
+    };
+    // SAFETY: The handler only counts; all zeros is an action without flags, so without SA_RESTART; both
+    // are readable.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count as *const () as usize;
+        libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+        libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &every, 0);
+    }
+    let outcome = raw::map(80, 1).call(MAP_CREATE);
+    ensure!(outcome.is_ok(), "{outcome:?}");
+    ensure!(COUNT.load(Ordering::Relaxed) > 0, "no signal has come");
     Ok(())
 }
 
