@@ -3,7 +3,7 @@
 # mutants.sh [MODULE...]: changes the policy in one place after another, and runs the tests of the host on each change. One that
 # no test notices is an error, unless tools/testing/parity/equivalent says why none could. Takes an hour or two for all;
 # MODULE is one of those that tools/testing/parity/src/lib.rs takes from rust/bpf_token, such as request.
-#   SKIP   a test that is left out, to be faster
+#   SKIP   tests that are left out, to be faster; what is not noticed then must be tried with all
 
 . "$(dirname "$0")/common.sh"
 need_root "Testing mutants"
@@ -45,12 +45,15 @@ install() {
 
 mutate() {
 	cd "$tree"
-	local status=0 module files=()
+	local status=0 module name files=() skip=()
+	for name in ${SKIP:-}; do
+		skip+=(--skip "$name")
+	done
 	for module in "${@:-${modules[@]}}"; do
 		files+=(--file "src/$module.rs")
 	done
 	in_root cargo mutants --in-place --no-shuffle --output "$dir" --timeout 300 --profile mutants "${files[@]}" \
-		-- --lib -- ${SKIP:+--skip "$SKIP"} || status=$?
+		-- --lib -- "${skip[@]}" || status=$?
 	# 2: some were missed, which is judged by the list; 3: some ran into the time limit, which is noticed.
 	[ "$status" = 0 ] || [ "$status" = 2 ] || [ "$status" = 3 ]
 }

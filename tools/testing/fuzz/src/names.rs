@@ -21,6 +21,18 @@ pub struct Kind {
     max: &'static str,
 }
 
+impl Kind {
+    /// The noun with its article.
+    pub fn one(&self) -> String {
+        let article = if self.noun.starts_with('a') {
+            "an"
+        } else {
+            "a"
+        };
+        format!("{article} {}", self.noun)
+    }
+}
+
 /// In the order of `struct bpf_mount_opts`.
 pub const KINDS: [Kind; 4] = [
     Kind {

@@ -44,8 +44,9 @@ impl Reason {
             return rest.is_empty();
         };
         let accepted = format!(
-            " (accepted: 'any', a {} without {}, or a mask such as 0x3; several are separated by ':')",
-            KINDS[kind].noun, KINDS[kind].prefix
+            " (accepted: 'any', {} without {}, or a mask such as 0x3; several are separated by ':')",
+            KINDS[kind].one(),
+            KINDS[kind].prefix
         );
         let Some(proposal) = rest.strip_suffix(accepted.as_bytes()) else {
             return false;
@@ -165,7 +166,7 @@ fn malformed(item: &[u8], kind: usize, errno: Errno) -> Malformed {
     let what = match errno {
         Errno::RANGE => format!("'{shown}' does not fit into 64 bits"),
         _ if item.is_empty() => "an item is empty".to_owned(),
-        _ => format!("'{shown}' is not a {}", KINDS[kind].noun),
+        _ => format!("'{shown}' is not {}", KINDS[kind].one()),
     };
     Malformed { errno, what }
 }

@@ -11,7 +11,7 @@ use crate::btf;
 pub struct Kind {
     /// The mount option.
     pub option: &'static str,
-    /// What a message calls one enumerator.
+    /// What a message calls one enumerator, with its article.
     pub noun: &'static str,
     enum_name: &'static str,
     pub prefix: &'static str,
@@ -21,28 +21,28 @@ pub struct Kind {
 
 pub static CMDS: Kind = Kind::new(
     "delegate_cmds",
-    "bpf() command",
+    "a bpf() command",
     "bpf_cmd",
     "BPF_",
     "__MAX_BPF_CMD",
 );
 pub static MAPS: Kind = Kind::new(
     "delegate_maps",
-    "map type",
+    "a map type",
     "bpf_map_type",
     "BPF_MAP_TYPE_",
     "__MAX_BPF_MAP_TYPE",
 );
 pub static PROGS: Kind = Kind::new(
     "delegate_progs",
-    "program type",
+    "a program type",
     "bpf_prog_type",
     "BPF_PROG_TYPE_",
     "__MAX_BPF_PROG_TYPE",
 );
 pub static ATTACHS: Kind = Kind::new(
     "delegate_attachs",
-    "attach type",
+    "an attach type",
     "bpf_attach_type",
     "BPF_",
     "__MAX_BPF_ATTACH_TYPE",

@@ -33,12 +33,10 @@ impl ProgInfo {
         info[JITED..][..8].copy_from_slice(&(jited.as_mut_ptr() as u64).to_ne_bytes());
         info[XLATED..][..8].copy_from_slice(&(xlated.as_mut_ptr() as u64).to_ne_bytes());
         bpf::info_by_fd(prog, &mut info).expect("it still has one");
+        let tag = info[8..16].try_into().expect("eight bytes");
         let instruction = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
         Self {
-            tag: info[8..16]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            tag: format!("{:016x}", u64::from_be_bytes(tag)),
             xlated: xlated.chunks_exact(8).map(instruction).collect(),
             jited,
         }

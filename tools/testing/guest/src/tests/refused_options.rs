@@ -59,7 +59,7 @@ impl Message<'_> {
         assert_eq!(
             message[start.len()..].trim_end_matches('\n'),
             format!(
-                "{proposal} (accepted: 'any', a {noun} without {prefix}, or a mask such as 0x3; several are \
+                "{proposal} (accepted: 'any', {noun} without {prefix}, or a mask such as 0x3; several are \
                  separated by ':')"
             ),
             "{value:?}"
@@ -212,7 +212,7 @@ fn names_of_every_option() {
     let context = Context::of_bpffs();
     for (kind, item, nearest) in cases {
         assert_eq!(context.set(kind.option, item), Err(Errno::INVAL), "{item}");
-        let says = format!("'{item}' is not a {}", kind.noun);
+        let says = format!("'{item}' is not {}", kind.noun);
         let proposes = Some(nearest);
         Message {
             kind,

@@ -95,7 +95,10 @@ fn same(world: &World, request: &Request, given: bool, c: &Answer) -> (bool, Dec
         Refusal::InstructionCount => request.insn_cnt == 0 || request.insn_cnt > 1_000_000,
         _ => false,
     };
-    (err == c.err && told && refused, decision, err)
+    let missing = decision.refusal.capability().map_or(-1, |cap| cap.as_raw());
+    let is_missing = matches!(decision.refusal, Refusal::Privilege { .. });
+    let named = missing == if is_missing { c.missing } else { -1 };
+    (err == c.err && told && refused && named, decision, err)
 }
 
 fn compare(world: &World, request: &Request, given: bool) {

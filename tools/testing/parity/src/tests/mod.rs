@@ -4,6 +4,7 @@
 mod capable;
 mod causes;
 mod commands;
+mod line;
 mod options;
 mod remount;
 mod show;
@@ -32,28 +33,25 @@ pub(crate) fn decide(world: &World, request: &Request, given: bool) -> (i32, boo
     world.enter();
     let mut decision = Decision::new();
     let fd = given.then_some(3);
-    // SAFETY: Zeros are attributes.
-    let mut attr: bindings::bpf_attr = unsafe { mem::zeroed() };
     let token = match request.cmd {
         MAP_CREATE => {
-            let mut map = bindings::bpf_attr__bindgen_ty_1 {
+            let map = bindings::bpf_attr__bindgen_ty_1 {
                 map_type: request.object_type,
                 // SAFETY: Zeros are attributes.
                 ..unsafe { mem::zeroed() }
             };
-            admit(MapCreate(&mut map), fd, &mut decision)
+            admit(MapCreate(&map), fd, &mut decision)
         }
         PROG_LOAD => {
-            attr.__bindgen_anon_3.prog_type = request.object_type;
-            attr.__bindgen_anon_3.expected_attach_type = request.attach_type;
-            attr.__bindgen_anon_3.insn_cnt = request.insn_cnt;
-            attr.__bindgen_anon_3.prog_flags = request.prog_flags;
-            // SAFETY: All of it is written.
-            admit(
-                ProgLoad(unsafe { &attr.__bindgen_anon_3 }),
-                fd,
-                &mut decision,
-            )
+            let prog = bindings::bpf_attr__bindgen_ty_4 {
+                prog_type: request.object_type,
+                expected_attach_type: request.attach_type,
+                insn_cnt: request.insn_cnt,
+                prog_flags: request.prog_flags,
+                // SAFETY: Zeros are attributes.
+                ..unsafe { mem::zeroed() }
+            };
+            admit(ProgLoad(&prog), fd, &mut decision)
         }
         BTF_LOAD => admit(BtfLoad, fd, &mut decision),
         BTF_GET_FD_BY_ID => admit(BtfGetFdById, fd, &mut decision),

@@ -69,7 +69,7 @@ fn masks_against_spectre_v1() {
     };
     loaded(PERFMON, indexed, |standing, info| {
         // The mask is computed in a register that programs do not have: they have 0 to 10.
-        let masked = info.xlated.iter().any(|insn| insn >> 8 & 0xf > 10);
+        let masked = info.xlated.iter().any(|insn| (insn >> 8) & 0xf > 10);
         let expected = !standing.has_it() && kernel::minds_speculation();
         assert_eq!(masked, expected, "{standing:?}: {:x?}", info.xlated);
     });
