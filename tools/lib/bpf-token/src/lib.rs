@@ -11,7 +11,8 @@
 //!   [`Target`], which do the whole hand-shake.
 //! - To use: [`Token`], then [`MapAttr::create`], [`ProgAttr::load`], [`load_btf`], [`btf_by_id`];
 //!   the module `libbpf` for what libbpf loads; [`BPF_F_TOKEN_FD`] for loaders that build their own
-//!   attributes; [`probe`] to learn what would be allowed.
+//!   attributes; [`Exec`] for programs that know nothing of tokens, with a [`Broker`] for their kprobes,
+//!   uprobes and tracepoints; [`probe`] to learn what would be allowed.
 //! - To inspect: [`Token::info`], [`TokenInfo::from_fdinfo`], [`held_tokens`],
 //!   [`delegated_mounts`], [`Kernel`].
 //!
