@@ -98,12 +98,15 @@ fn one_mask_is_replaced() {
 #[test]
 fn the_last_value_of_a_remount_counts() {
     enter(true);
-    let fc = mounted([0b111; 4], 0);
-    let mut opts = context_with([0; 4]);
-    for value in [&b"0x7"[..], b"0x5", b"0x4:0x1"] {
-        assert_eq!(take(&mut opts, &fc, 1, value), 0);
+    let values = [&b"0x7"[..], b"0x4:0x1", b"0x3"];
+    for (count, last) in [(1, 0b111), (2, 0b101), (3, 0b011)] {
+        let fc = mounted([0b111; 4], 0);
+        let mut opts = context_with([0; 4]);
+        for value in &values[..count] {
+            assert_eq!(take(&mut opts, &fc, 1, value), 0);
+        }
+        assert_eq!(apply(&fc, &mut opts), (0, [0b111, last, 0b111, 0b111]));
     }
-    assert_eq!(apply(&fc, &mut opts), (0, [0b111, 0b101, 0b111, 0b111]));
 }
 
 /// All or nothing: the first may be replaced by anybody, as it does not change, and the others not.
