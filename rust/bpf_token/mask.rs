@@ -46,15 +46,6 @@ impl<K> core::ops::BitAnd for Mask<K> {
     }
 }
 
-impl<K> core::ops::BitOr for Mask<K> {
-    type Output = Self;
-
-    #[inline]
-    fn bitor(self, other: Self) -> Self {
-        Self::from_bits(self.bits | other.bits)
-    }
-}
-
 impl<K> core::ops::BitOrAssign for Mask<K> {
     fn bitor_assign(&mut self, other: Self) {
         self.bits |= other.bits;
