@@ -173,6 +173,13 @@ pub enum Command {
     /// the mount options have them, org.bpf-token.delegate_cookie, a number, and org.bpf-token.target,
     /// the directory to mount on. A container without them gets nothing.
     OciHook(OciHookArgs),
+    /// Gives containers of Kubernetes the BPF FS that their annotations, or their pod's, ask for.
+    ///
+    /// It is a plugin of the Node Resource Interface (NRI) of containerd and CRI-O, and goes on until
+    /// the runtime ends. To each container with annotations of bpftoken-oci-hook(1) it adds that hook.
+    /// An annotation of the pod is for all of its containers, or, as
+    /// NAME/org.bpf-token.delegate_cmds, for the container of this name.
+    NriPlugin(NriPluginArgs),
     /// Loads the object on standard input, inside a container that `check` made.
     #[command(hide = true)]
     TryLoad,
@@ -231,6 +238,26 @@ pub struct OciHookArgs {
     pub at_most: Option<String>,
     /// Appends what there is to say to this file, too. crun drops what its hooks say, unless the
     /// container's annotation run.oci.hooks.stderr names a file.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct NriPluginArgs {
+    /// The socket that the runtime listens on for plugins. A runtime that starts the plugin itself
+    /// gives it another, by NRI_PLUGIN_SOCKET.
+    #[arg(long, value_name = "PATH", default_value = "/var/run/nri/nri.sock")]
+    pub socket: PathBuf,
+    /// When the plugin is called, among others: those of lower numbers come first.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(..100))]
+    pub index: u8,
+    /// Where bpftoken is, as the runtime sees it; by default where it is now.
+    #[arg(long, value_name = "PATH")]
+    pub hook: Option<PathBuf>,
+    /// The most that a container may ask for, as for bpftoken-oci-hook(1).
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub at_most: Option<String>,
+    /// Appends what there is to say to this file, too, and has the hook do so.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `bpftoken`: delegates BPF to containers, and shows, checks and explains what is delegated.
 
+mod annotations;
 mod attach;
 mod check;
 mod cli;
@@ -13,8 +14,10 @@ mod generate;
 mod grants;
 mod ids;
 mod load;
+mod log;
 mod manual;
 mod narrow;
+mod nri;
 mod oci;
 mod output;
 mod probe;
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check::check(&check),
         Command::Convert(convert) => convert::convert(&convert),
         Command::OciHook(hook) => oci::hook(&hook),
+        Command::NriPlugin(plugin) => nri::plugin(&plugin),
         Command::Load(load) => load::load(&load),
         Command::Probe { token, all, json } => probe::probe(token.as_deref(), all, json),
         Command::Trace { uses, json } => trace::trace(uses, json),

@@ -102,6 +102,12 @@ pub fn examples(command: &str) -> &'static [Example] {
             "What a runtime calls for a container without annotations, which gets nothing.",
             "echo '{\"id\":\"c\",\"status\":\"created\",\"pid\":1,\"bundle\":\"/\"}' | bpftoken oci-hook",
         )],
+        "nri-plugin" => &[Example(
+            "Have containerd start it, with a limit for all pods.",
+            "(echo '#!/bin/sh'; echo 'exec /usr/local/bin/bpftoken nri-plugin --at-most \
+             delegate_cmds=map_create,delegate_maps=any') | install -D -m 755 /dev/stdin \
+             /opt/nri/plugins/50-bpftoken",
+        )],
         "load" => &[
             Example(
                 "Try a delegation with an object.",
@@ -149,6 +155,13 @@ pub fn environment(command: &str) -> Vec<(&'static str, &'static str)> {
              \"bpftoken load\" and \"bpftoken probe\", and a loader that sets BPF_F_TOKEN_FD and this \
              number in the attributes of bpf(2). libbpf takes no token by descriptor: load the object \
              with \"bpftoken load --pin\", or with the library.",
+        ));
+    }
+    if command == "nri-plugin" {
+        variables.push((
+            "NRI_PLUGIN_SOCKET, NRI_PLUGIN_NAME, NRI_PLUGIN_IDX",
+            "What a runtime that starts the plugin itself sets: the number of the descriptor to speak to \
+             it, in place of --socket, the plugin's name, and its number, in place of --index.",
         ));
     }
     if matches!(command, "exec" | "load" | "probe" | "restrict") {

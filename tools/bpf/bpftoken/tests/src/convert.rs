@@ -52,6 +52,10 @@ fn all_to_all(world: &World) -> Result<()> {
     );
     for from in Format::ALL {
         let text = convert(world, from, &options)?;
+        ensure!(
+            Format::of(&text) == Some(from),
+            "not as {from} has it: {text}"
+        );
         for to in Format::ALL {
             let other = convert(world, to, &text)?;
             let again = convert(world, Format::Run, &other)?;
@@ -93,6 +97,10 @@ fn of_check(world: &World) -> Result<()> {
     ensure!(options.starts_with("--cmds map_create"), "{options}");
     for format in Format::ALL {
         let text = check(&["--format", format.name()])?.out;
+        ensure!(
+            Format::of(&text) == Some(format),
+            "not as {format} has it: {text}"
+        );
         ensure!(convert(world, Format::Run, &text)? == options, "{text}");
     }
     Ok(())

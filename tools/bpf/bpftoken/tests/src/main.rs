@@ -11,10 +11,12 @@ mod exec;
 mod handshake;
 mod hostile;
 mod inventory;
+mod kubernetes;
 mod launch;
 mod library;
 mod managers;
 mod narrow;
+mod nri;
 mod observe;
 mod oci;
 mod pages;
@@ -65,8 +67,10 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 17] = [
+    let tables: [&[(&str, Test)]; 19] = [
         managers::TESTS,
+        kubernetes::TESTS,
+        nri::TESTS,
         convert::TESTS,
         library::TESTS,
         run::TESTS,

@@ -39,7 +39,7 @@ pub const TESTS: &[(&str, Test)] = &[
 ];
 
 /// The blocks of a page in this language.
-fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+pub fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let begin = format!("\n```{language}\n");
     let parts = page.split(&*begin).skip(1);
     parts
@@ -49,7 +49,7 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
 
 /// What comes before a page's commands: the programs under test where the page has them, in mounts of
 /// its own.
-const BEFORE: &str = "set -e
+pub const BEFORE: &str = "set -e
 mount --bind \"$PWD/bpftoken\" \"$(readlink -f /usr/local/bin/bpftoken)\"
 ";
 

@@ -74,12 +74,16 @@ pub fn root_file_system(world: &World) -> Result<TempDir> {
     ] {
         fs::write(dir.path().join(name), "")?;
     }
-    let (_, object) = OBJECTS
-        .iter()
-        .find(|(name, _)| *name == "xdp_redirect")
-        .context("no object")?;
+    let object = object("xdp_redirect")?;
     fs::write(world.dir.path().join("xdp.bpf.o"), object)?;
     Ok(dir)
+}
+
+/// The object of this name.
+pub fn object(name: &str) -> Result<&'static [u8]> {
+    let found = OBJECTS.iter().find(|(found, _)| *found == name);
+    let (_, object) = found.context("no object")?;
+    Ok(object)
 }
 
 /// A bundle of the runtime's own specification, changed as little as may be.

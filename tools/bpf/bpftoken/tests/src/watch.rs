@@ -4,6 +4,8 @@
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::Delegation;
+use bpf_token::Format;
 use serde_json::json;
 
 use crate::check::OBJECTS;
@@ -113,15 +115,12 @@ fn output_and_status(world: &World) -> Result<()> {
     let own = path(&world.own);
     let file = world.dir.path().join("watched");
     let script = format!("echo works; {own} {CALLER} map-only; exit 42");
-    for (format, begin) in [
-        ("run", "--cmds map_create --maps hash"),
-        ("systemd", "BPFDelegateCommands=BPFMapCreate"),
-        ("mount", "delegate_cmds=map_create"),
-    ] {
+    let used = "delegate_cmds=map_create,delegate_maps=hash".parse::<Delegation>()?;
+    for format in Format::ALL {
         let options = [
             "watch",
             "--format",
-            format,
+            format.name(),
             "-o",
             path(&file),
             "--user",
@@ -132,7 +131,11 @@ fn output_and_status(world: &World) -> Result<()> {
         let seen = world.run(&line)?.must(42)?;
         ensure!(seen.out == "works\n", "{}", seen.out);
         let text = std::fs::read_to_string(&file)?;
-        ensure!(text.contains(begin), "{format}: {text}");
+        ensure!(
+            Format::of(&text) == Some(format),
+            "not as {format} has it: {text}"
+        );
+        ensure!(format.read(&text)? == used, "{format}: {text}");
     }
     let seen = world.run(&["watch", "--user", "1000", "--", "sh", "-c", "kill -TERM $$"])?;
     seen.must(128 + 15)?.tells(&["it used nothing of bpf(2)"])?;
