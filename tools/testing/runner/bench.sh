@@ -7,6 +7,7 @@
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
+x86_64_only "make bench"
 need_root "make bench"
 [[ ${BOOTS:=5} =~ ^[1-9][0-9]*$ ]] || die "BOOTS=$BOOTS is not a number of boots; it is 1 or more."
 case ${CHECK:=0} in

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# What can be told in seconds, without a guest: unit tests, the policy compared with upstream's C, and lint of the files that differ from BASE.
+# What can be told in seconds, without a guest: unit tests, the policy compared with upstream's C, and lint of the files
+# that differ from BASE.
 #   BASE   a commit (the one that the checkout is at)
 
 . "$(dirname "$0")/common.sh"

@@ -35,6 +35,11 @@ arm64) GUEST_ROOT=$BUILD/root-arm64 PROGRAMS=$BUILD/target/aarch64-unknown-linux
 esac
 export ARCH
 
+# x86_64_only WHAT: refuses what is not made for another architecture.
+x86_64_only() {
+	[ "$ARCH" = x86_64 ] || die "$1 is for x86_64, and ARCH=$ARCH; of the others, there are make kernel, vm, shell and test."
+}
+
 elapsed() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
 
 # need_root WHAT: refuses early, and in one message, what would fail half way; and has the script start over, contained.

@@ -7,6 +7,7 @@
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
+x86_64_only "make hostile"
 need_root "make hostile"
 [[ ${STRESS:=60} =~ ^[1-9][0-9]*$ ]] || die "STRESS=$STRESS is not a number of seconds; it is 1 or more."
 

@@ -21,7 +21,7 @@ debug) configs+=("$RUNNER/../debug.config") ;;
 lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/ kernel/bpf/inode.o kernel/bpf/syscall.o) ;;
 *) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug." ;;
 esac
-[ "$kernel" != debug ] || [ "$ARCH" = x86_64 ] || die "KERNEL=debug: debug.config is for x86_64, and ARCH=$ARCH."
+[ "$kernel" != debug ] || x86_64_only "KERNEL=debug"
 # No decompressor: what is packed here would be unpacked by an emulated processor.
 [ "$ARCH" = x86_64 ] || targets=("${targets[@]/vmlinux/Image}")
 # The last word on an option counts.

@@ -4,6 +4,7 @@
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
+x86_64_only "make run"
 need_root "make run"
 "$RUNNER/toolchain.sh"
 # The kernel's build waits for one thing after the other at its begin, and the processor for it: this fills the gap.

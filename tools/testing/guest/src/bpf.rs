@@ -256,6 +256,18 @@ pub struct Prog<'a> {
     pub insns: &'a [u64],
 }
 
+impl<'a> Prog<'a> {
+    /// With attach type 0, as most programs have, and for no function of the kernel.
+    pub fn new(prog_type: ProgType, insns: &'a [u64]) -> Self {
+        Self {
+            prog_type,
+            attach_type: AttachType::CgroupInetIngress,
+            attach_btf_id: 0,
+            insns,
+        }
+    }
+}
+
 pub fn prog_load(prog: &Prog<'_>, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
     prog_load_logged(prog, token, &Log::none())
 }

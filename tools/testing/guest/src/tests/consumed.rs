@@ -11,9 +11,6 @@ use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
-use guest::bpf::AttachType;
-use guest::bpf::Prog;
-use guest::bpf::ProgType;
 use guest::container;
 use guest::container::Delegation;
 use guest::insn;
@@ -129,13 +126,4 @@ fn with_value(map: &OwnedFd, then: &[u64]) -> Vec<u64> {
         insn::jump_if_equal(0, 0, then.len() as i16),
     ];
     [&begin[..], then, &[insn::mov_imm(0, 0), insn::exit()]].concat()
-}
-
-fn prog(prog_type: ProgType, insns: &[u64]) -> Prog<'_> {
-    Prog {
-        prog_type,
-        attach_type: AttachType::CgroupInetIngress,
-        attach_btf_id: 0,
-        insns,
-    }
 }

@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 
 use guest::bpf;
-use guest::bpf::AttachType;
 use guest::bpf::Prog;
 use guest::bpf::ProgType;
 use guest::container;
@@ -63,17 +62,8 @@ const WRITE_USER: [u64; 6] = [
     insn::exit(),
 ];
 
-fn prog(prog_type: ProgType, insns: &[u64]) -> Prog<'_> {
-    Prog {
-        prog_type,
-        attach_type: AttachType::CgroupInetIngress,
-        attach_btf_id: 0,
-        insns,
-    }
-}
-
 fn filter(insns: &[u64]) -> Prog<'_> {
-    prog(ProgType::SocketFilter, insns)
+    Prog::new(ProgType::SocketFilter, insns)
 }
 
 /// Expects a program to be rejected with `errno`, and `last` to be the last line of the log, if there is one to expect.
@@ -110,7 +100,7 @@ fn rejected_without_capability() {
             (filter(&FUNCTION), CapabilitySet::empty(), Errno::PERM, both),
             (filter(&JIFFIES), CapabilitySet::empty(), Errno::INVAL, both),
             (
-                prog(ProgType::Kprobe, &WRITE_USER),
+                Prog::new(ProgType::Kprobe, &WRITE_USER),
                 BPF | PERFMON,
                 Errno::INVAL,
                 "the program was verified without CAP_SYS_ADMIN in the user namespace that owns the token",

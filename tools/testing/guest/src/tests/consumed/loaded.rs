@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use guest::bpf;
 use guest::bpf::AttachType;
+use guest::bpf::Prog;
 use guest::bpf::ProgType;
 use guest::insn;
 use guest::kernel;
@@ -15,7 +16,6 @@ use libtest_mimic::Trial;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
-use super::prog;
 use super::with_value;
 use super::Standing;
 use super::BPF;
@@ -46,7 +46,7 @@ fn loaded(
         let load = |token| {
             let map = bpf::map_of_u64(token).expect("anyone may have an array");
             let insns = insns(&map);
-            let loaded = bpf::prog_load(&prog(ProgType::SocketFilter, &insns), token);
+            let loaded = bpf::prog_load(&Prog::new(ProgType::SocketFilter, &insns), token);
             Some(loaded.unwrap_or_else(|errno| panic!("{standing:?}: {errno}")))
         };
         standing.run(cap, load, |fd| look(standing, &ProgInfo::of(&fd)));
@@ -143,7 +143,7 @@ fn attached_with_net_admin() {
     for standing in Standing::ALL {
         let attach = |token| {
             let insns = [insn::mov_imm(0, 1), insn::exit()];
-            let prog = bpf::prog_load(&prog(ProgType::CgroupSkb, &insns), token);
+            let prog = bpf::prog_load(&Prog::new(ProgType::CgroupSkb, &insns), token);
             let prog = prog.expect("anyone may load it");
             let _ = trace.as_ref().map(Trace::read);
             // With the capability, it is the cgroup that is missed.

@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 
 use guest::bpf;
+use guest::bpf::Prog;
 use guest::bpf::ProgType;
 use guest::insn;
 use guest::kernel;
@@ -14,7 +15,6 @@ use libtest_mimic::Trial;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
-use super::prog;
 use super::trial;
 use super::with_value;
 use super::Standing;
@@ -225,7 +225,7 @@ impl Need {
                 let insns = (self.insns)(&map);
                 let mut buffer = log::Buffer::of(1 << 16);
                 let log = buffer.log(log::LEVEL);
-                let loaded = bpf::prog_load_logged(&prog(self.prog_type, &insns), token, &log);
+                let loaded = bpf::prog_load_logged(&Prog::new(self.prog_type, &insns), token, &log);
                 let text = buffer.text().unwrap_or_default();
                 let errno = (!standing.has_it()).then_some(self.errno);
                 assert_eq!(
