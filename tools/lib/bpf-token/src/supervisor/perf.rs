@@ -9,7 +9,7 @@ const KNOWN: usize = 144;
 const LEAST: usize = 64;
 const GREATEST: usize = 4096;
 
-/// Frequency in place of a period, a bit of the flags.
+/// `disabled`, the first bit of the flags: the event waits until it is switched on.
 const DISABLED: u64 = 1;
 /// `PERF_SAMPLE_RAW`.
 const RAW: u64 = 1 << 10;
