@@ -53,12 +53,20 @@ boot() {
 	debug) arguments+=" loglevel=4 no5lvl" ;;
 	*) arguments+=" ignore_loglevel" ;;
 	esac
+	local status=0 pidfile
+	pidfile=$(mktemp "$BUILD/run/XXXXXX.pid")
 	# In the root, the guest sees / as its own; BUILD and the checkout are part of it, read-only.
 	cd /
 	in_root timeout --foreground --kill-after=5 "$seconds" vng --run "$image" --skip-modules --force-9p \
 		--cpus "${CPUS:-2}" --memory "${MEMORY:-2G}" --overlay-rwdir /root \
 		--append "$arguments ${KERNEL_ARGS:-}" \
-		--qemu-opts="$klog ${QEMU_OPTS:-}" "${options[@]}"
+		--qemu-opts="$klog -pidfile $pidfile ${QEMU_OPTS:-}" "${options[@]}" || status=$?
+	# The time limit ends virtme-ng only. An emulator that hangs goes on, and holds our output open.
+	case $status in
+	124 | 137) kill -KILL "$(cat "$pidfile")" 2>/dev/null || true ;;
+	esac
+	rm -f "$pidfile"
+	return "$status"
 }
 
 # KVM is what boots a guest, not what has a device node: ask by booting, once for this host.
