@@ -53,8 +53,8 @@ fn loaded(
     }
 }
 
-/// An index that is masked before it is added to a pointer, or not. A kernel without CONFIG_CPU_MITIGATIONS, as that of
-/// kernel.config is, masks for nobody.
+/// An index that is masked before it is added to a pointer, or not. A kernel without CONFIG_CPU_MITIGATIONS masks for
+/// nobody.
 fn masks_against_spectre_v1() {
     let indexed = |map: &OwnedFd| {
         with_value(
