@@ -69,7 +69,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     if let Some(dir) = &args.token {
         compare(&mut report, &bytes, dir, args.no_trial)?;
     }
-    output::print(&written(&report, args.format, args.json)?)?;
+    output::print(&written(&report, args.format, args.json, How::Plain)?)?;
     let lacks = match (report.loads, &report.missing) {
         (Some(loads), _) => !loads,
         (None, Some(missing)) => !missing.is_empty(),
@@ -91,17 +91,26 @@ pub fn add_options(report: &mut Check) -> Result<()> {
     Ok(())
 }
 
+/// How a command is to be run.
+#[derive(Clone, Copy)]
+pub enum How {
+    /// It uses a token by itself.
+    Plain,
+    /// By `bpftoken exec`.
+    Exec,
+}
+
 /// The report as it is asked for.
-pub fn written(report: &Check, format: Option<Format>, json: bool) -> Result<String> {
+pub fn written(report: &Check, format: Option<Format>, json: bool, how: How) -> Result<String> {
     Ok(match format {
         Some(Format::Run) => format!("{}\n", run_options(report)),
         Some(format) => format.write(&Delegation::from(report.needs))?,
         None if json => format!("{}\n", serde_json::to_string_pretty(report)?),
-        None => text(report),
+        None => text(report, how),
     })
 }
 
-/// The options of `bpftoken run`, which has probes where `bpftoken mount` has none.
+/// The options of `bpftoken run` and `bpftoken mount`.
 fn run_options(report: &Check) -> String {
     match &report.probes {
         Some(probes) => format!("{} --probes '{probes}'", report.run_options),
@@ -147,7 +156,7 @@ fn compare(report: &mut Check, bytes: &[u8], dir: &Path, no_trial: bool) -> Resu
     Ok(())
 }
 
-fn text(report: &Check) -> String {
+fn text(report: &Check, how: How) -> String {
     let mut text = format!(
         "{} needs\n{}{}\n\n",
         output::styled(output::HEAD, &report.object),
@@ -166,15 +175,18 @@ fn text(report: &Check) -> String {
         ));
         text.push('\n');
     }
+    let (exec, inside) = match how {
+        How::Plain => ("", ""),
+        How::Exec => ("--exec ", "  bpftoken exec -- CMD    # in the container\n"),
+    };
     text.push_str(&format!(
-        "{}\n  bpftoken run --user USER {run_options} -- CMD\n{}\n  bpftoken mount --pid PID \
-         {options}\n{}\n  {}\n",
+        "{}\n  bpftoken run --user USER {exec}{options} -- CMD\n{}\n  bpftoken mount --pid PID \
+         {options}\n{inside}{}\n  {}\n",
         output::styled(output::FAINT, "a new container"),
         output::styled(output::FAINT, "a running one"),
         output::styled(output::FAINT, "a unit of systemd 258 or later"),
         report.unit_lines.join("\n  "),
-        run_options = run_options(report),
-        options = report.run_options,
+        options = run_options(report),
     ));
     match (report.loads, &report.missing) {
         (Some(true), _) => {

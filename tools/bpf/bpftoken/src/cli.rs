@@ -63,7 +63,8 @@ pub enum Command {
     ///
     /// It is for programs that know nothing of tokens, and runs in the container. A supervisor of its
     /// own, without more privilege, puts the token into calls that come without one; the command itself
-    /// takes the place of bpftoken.
+    /// takes the place of bpftoken. Where bpftoken-mount(1) serves probes, the command can be attached to
+    /// them.
     Exec(ExecArgs),
     /// Gives a running container a BPF FS with this delegation.
     Mount {
@@ -74,8 +75,10 @@ pub enum Command {
         replace: bool,
         #[command(flatten)]
         grants: Grants,
-        /// Refused, with the reason.
-        #[arg(long, hide = true, value_name = "LIST")]
+        /// Also lets programs of the container attach to these probes of the host, as bpftoken-run(1) has
+        /// it, when bpftoken-exec(1) runs them there: until the process ends or this is interrupted,
+        /// and as long as it goes on.
+        #[arg(long, value_name = "LIST")]
         probes: Option<Probes>,
     },
     /// Unmounts a BPF FS that delegates to a running container. Tokens made from it go on to work.

@@ -47,6 +47,11 @@ pub fn exec(args: ExecArgs) -> Result<ExitCode> {
     }
     if let Some(number) = args.broker {
         exec = exec.broker(number)?;
+    } else if let Err(error) = exec.find_broker() {
+        // Not all commands need probes.
+        if !args.quiet {
+            anstream::eprintln!("bpftoken: warning: no probes: {error}");
+        }
     }
     match exec.exec() {
         error @ Error::Exec { errno, .. } => Ok(run::not_executed(&error, errno)),

@@ -2,6 +2,7 @@
 //! Standing in for a command that runs in a container: signals and job control.
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -39,6 +40,15 @@ impl Signals {
     pub fn keep() -> Result<Self> {
         Ok(Self(SignalsInfo::new(not_ignored()?)?))
     }
+}
+
+/// A socket that is readable once somebody wants this process to end.
+pub fn stop_signals() -> Result<UnixStream> {
+    let (stopped, stop) = UnixStream::pair()?;
+    for signal in [signal::SIGHUP, signal::SIGINT, signal::SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, stop.try_clone()?)?;
+    }
+    Ok(stopped)
 }
 
 /// Waits until the command ends. Signals go to it, and this process is stopped when it is.

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             replace,
             grants,
             probes,
-        } => run::mount(&at, replace, &grants, probes.is_some()),
+        } => run::mount(&at, replace, &grants, probes),
         Command::Umount { at } => run::umount(&at),
         Command::Narrow { at, keep } => narrow::narrow(&at, &keep),
         Command::Revoke { at } => narrow::revoke(&at),

@@ -6,7 +6,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use bpf_token::Broker;
@@ -104,23 +103,40 @@ pub fn not_executed(error: &Error, errno: Errno) -> ExitCode {
     })
 }
 
-pub fn mount(at: &TargetArgs, replace: bool, grants: &Grants, probes: bool) -> Result<ExitCode> {
-    if probes {
-        bail!(
-            "--probes: only a process itself can have its system calls supervised, and those of what it \
-             starts, so a container gets probes from the start, by bpftoken run --probes, or not at all"
-        );
-    }
+pub fn mount(
+    at: &TargetArgs,
+    replace: bool,
+    grants: &Grants,
+    probes: Option<Probes>,
+) -> Result<ExitCode> {
     let delegation = grants.delegation()?;
-    Target::new(&Process::open(at.pid)?, &at.target)
-        .replace(replace)
-        .mount(&delegation)
-        .map_err(|error| match error.errno() {
-            Some(Errno::EBUSY) if !replace => {
-                anyhow!("{error}; --replace puts this one in its place")
-            }
-            _ => explain(error),
-        })?;
+    let process = Process::open(at.pid)?;
+    let in_the_way = |error: Error| match error.errno() {
+        Some(Errno::EBUSY) if !replace => {
+            anyhow!("{error}; --replace puts this one in its place")
+        }
+        _ => explain(error),
+    };
+    let mount = || {
+        Target::new(&process, &at.target)
+            .replace(replace)
+            .mount(&delegation)
+            .map_err(in_the_way)
+    };
+    match probes {
+        None => mount()?,
+        Some(probes) => {
+            let stop = foreground::stop_signals()?;
+            let broker = Broker::new(probes)?;
+            let listener = broker.listen(&process, replace).map_err(in_the_way)?;
+            mount()?;
+            anstream::eprintln!(
+                "bpftoken: probes are served to the container of process {}",
+                at.pid
+            );
+            listener.serve(stop)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

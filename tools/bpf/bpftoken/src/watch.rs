@@ -91,7 +91,7 @@ pub fn watch(args: WatchArgs) -> Result<ExitCode> {
     let probes = broker.used();
     report.probes = (!probes.is_empty()).then(|| probes.to_string());
     check::add_options(&mut report)?;
-    let text = check::written(&report, args.format, args.json)?;
+    let text = check::written(&report, args.format, args.json, check::How::Exec)?;
     match args.output {
         Some(file) => {
             let plain = anstream::adapter::strip_str(&text).to_string();

@@ -3,12 +3,14 @@
 
 mod event;
 mod file;
+mod listener;
 pub(crate) mod message;
 mod tracing;
 
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Mutex;
@@ -22,12 +24,15 @@ use crate::error::Result;
 use crate::handshake;
 use crate::handshake::Deadline;
 use crate::probes::Probes;
+use crate::process::Process;
 use crate::sys;
 use crate::sys::Event;
 use crate::tracefs::path_of;
 use event::kind_number;
 use event::open;
 use file::Files;
+pub use listener::Listener;
+pub(crate) use listener::SOCKET;
 use message::Answer;
 use message::Kind;
 use message::Request;
@@ -64,6 +69,15 @@ pub struct Broker {
     files: Files,
     tracing: Tracing,
     used: Mutex<Probes>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Client {
+    /// Whoever has the other one of the sockets; it gets what stands in for tracefs.
+    Given,
+    /// A process that found the socket, of a container that has the file system already.
+    Connected,
 }
 
 /// Why a request is refused.
@@ -103,7 +117,24 @@ impl Broker {
     ///
     /// Those of the socket.
     pub fn serve(&self, socket: impl AsFd) -> Result<()> {
-        let socket = socket.as_fd();
+        self.answer_all(socket.as_fd(), Client::Given)
+    }
+
+    /// Puts what the list has of tracefs on `/sys/kernel/tracing` of the container that the process
+    /// runs in, with a socket on which [`Exec::find_broker`](crate::Exec::find_broker) finds this
+    /// broker. Unless `replace` is said, one that was put there before is in the way.
+    ///
+    /// Whoever connects must be root of the container, in its user namespace, with CAP_PERFMON or
+    /// CAP_SYS_ADMIN there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::mount`](crate::Target::mount), for that directory.
+    pub fn listen(self, process: &Process, replace: bool) -> Result<Listener> {
+        Listener::new(self, process, replace)
+    }
+
+    fn answer_all(&self, socket: BorrowedFd<'_>, client: Client) -> Result<()> {
         let mut message = [0; message::LONGEST];
         // What stands in for tracefs takes memory, so there is one.
         let mut greeted = false;
@@ -119,7 +150,7 @@ impl Broker {
                         Kind::Hello if std::mem::replace(&mut greeted, true) => Err(malformed()),
                         _ => Ok(request),
                     });
-                    allowed.and_then(|request| self.answer(&request, &fds, sender))
+                    allowed.and_then(|request| self.answer(&request, &fds, sender, client))
                 }
                 // No supervisor sends that. What came with it is closed by threads, of which there shall
                 // not be many.
@@ -137,7 +168,10 @@ impl Broker {
                 reason: String::new(),
             };
             let sent = match done {
-                Ok(fd) => handshake::send_with_fd(socket, &answer.bytes(), fd.as_fd()),
+                Ok(fd) => {
+                    let fds = fd.as_ref().map(AsFd::as_fd);
+                    handshake::send_with(socket, &answer.bytes(), fds.as_slice())
+                }
                 Err(Refusal(errno, reason)) => {
                     answer.errno = Some(errno);
                     answer.reason = reason;
@@ -188,7 +222,8 @@ impl Broker {
         request: &Request,
         fds: &[Option<OwnedFd>; 2],
         sender: Option<Pid>,
-    ) -> Result<OwnedFd, Refusal> {
+        client: Client,
+    ) -> Result<Option<OwnedFd>, Refusal> {
         let (file, thread) = match (request.kind, fds) {
             (Kind::Uprobe, [Some(file), thread]) => (Some(file), thread),
             (Kind::Uprobe, _) => return Err(malformed()),
@@ -200,15 +235,21 @@ impl Broker {
         }
         let thread = thread.as_ref();
         match (request.kind, file) {
-            (Kind::Hello, _) => {
-                let tree = self.tracing.tree(&self.probes);
-                tree.map_err(|error| Refusal::new(Errno::IO, error))
-            }
+            (Kind::Hello, _) => match client {
+                Client::Given => {
+                    let tree = self.tracing.tree(&self.probes, None);
+                    return tree
+                        .map(Some)
+                        .map_err(|error| Refusal::new(Errno::IO, error));
+                }
+                Client::Connected => return Ok(None),
+            },
             (Kind::Kprobe, _) => self.kprobe(request, thread),
             (Kind::Uprobe, Some(file)) => self.uprobe(request, thread, file, sender),
             (Kind::Uprobe, None) => Err(malformed()),
             (Kind::Tracepoint, _) => self.tracepoint(request, thread),
         }
+        .map(Some)
     }
 
     fn kprobe(&self, request: &Request, thread: Option<&OwnedFd>) -> Result<OwnedFd, Refusal> {

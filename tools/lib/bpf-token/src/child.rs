@@ -6,6 +6,7 @@
 mod bpffs;
 mod first;
 mod hide;
+mod tree;
 
 use std::ffi::CString;
 use std::ops::Range;
@@ -82,7 +83,7 @@ pub(crate) struct NewContainer {
     pub(crate) exec: sys::Exec,
 }
 
-/// What to do about the BPF FS of the container.
+/// What to do about the BPF FS of the container, or what stands in for its tracefs.
 pub(crate) enum Work {
     /// None is wanted.
     Nothing,
@@ -91,6 +92,15 @@ pub(crate) enum Work {
     Mount { target: CString, replace: bool },
     /// Unmounts the one that delegates.
     Unmount { target: CString },
+    /// Mounts this file system on the directory, for a broker of probes. One that was mounted for a
+    /// broker before is in the way, unless it is to be replaced.
+    Place {
+        target: CString,
+        tree: OwnedFd,
+        replace: bool,
+    },
+    /// Unmounts this file system, wherever it is now.
+    Displace { tree: OwnedFd },
     /// Opens the root of the one that belongs to the container, for the manager; of this device,
     /// major and minor, if that is said.
     Reach {
@@ -117,7 +127,8 @@ impl Plan {
         match place {
             // Three standard ones, `setup`, `life` and the program.
             Place::New(new) => 6 + new.fds.len(),
-            Place::Existing { .. } => 2,
+            // `setup`, the pidfd and what is mounted.
+            Place::Existing { .. } => 3,
         }
     }
 
@@ -165,6 +176,12 @@ impl Plan {
                 bpffs::mount(setup, target, replace_in.then_some(*replace))?;
             }
             Work::Unmount { target } => bpffs::unmount(target)?,
+            Work::Place {
+                target,
+                tree,
+                replace,
+            } => tree::place(target, tree.as_fd(), *replace)?,
+            Work::Displace { tree } => bpffs::detach(tree.as_fd())?,
             Work::Reach { target, device } => bpffs::reach(setup, target, *device)?,
         }
         match &mut self.place {
@@ -207,6 +224,9 @@ impl Plan {
             Place::Existing { pidfd } => keep.push(pidfd.as_raw_fd()),
         }
         keep.push(self.setup.as_raw_fd());
+        if let Work::Place { tree, .. } | Work::Displace { tree } = &self.work {
+            keep.push(tree.as_raw_fd());
+        }
         sys::close_all_but(keep)
     }
 

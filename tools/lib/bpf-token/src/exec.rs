@@ -27,9 +27,7 @@ use crate::sys;
 use crate::sys::Supervised;
 use crate::token::inherited_fd;
 use crate::token::Token;
-
-/// Where tracefs is mounted.
-const TRACEFS: &std::ffi::CStr = c"/sys/kernel/tracing";
+use crate::tracefs::TRACEFS;
 
 /// A program to execute in place of this process, whose calls of bpf(2) get a token.
 ///
@@ -56,7 +54,15 @@ pub struct Exec {
     quiet: bool,
     no_token: bool,
     observer: Option<OwnedFd>,
-    broker: Option<OwnedFd>,
+    broker: Option<Broker>,
+}
+
+/// The way to a broker.
+#[derive(Debug)]
+enum Broker {
+    /// The socket was passed on.
+    Passed(OwnedFd),
+    Connected(Client),
 }
 
 impl Exec {
@@ -111,8 +117,22 @@ impl Exec {
     ///
     /// [`Broker`]: crate::Broker
     pub fn broker(mut self, number: i32) -> Result<Self> {
-        self.broker = Some(take(number)?);
+        self.broker = Some(Broker::Passed(take(number)?));
         Ok(self)
+    }
+
+    /// As [`broker`](Self::broker), with the one that [listens](crate::Broker::listen) in this
+    /// container. Returns whether there is one: only root of the container reaches it.
+    ///
+    /// # Errors
+    ///
+    /// `ECONNREFUSED` if it has ended, `EPIPE` or `ECONNRESET` if it does not listen to this process,
+    /// which lacks capabilities; those of the socket. Nothing is changed then.
+    pub fn find_broker(&mut self) -> Result<bool> {
+        let found = Client::connect()?;
+        let is_there = found.is_some();
+        self.broker = found.map(Broker::Connected).or(self.broker.take());
+        Ok(is_there)
     }
 
     /// Whether calls of bpf(2) are left alone, for a program that uses a token by itself and only needs
@@ -158,16 +178,20 @@ impl Exec {
             bpf: !self.no_token,
             events: self.broker.is_some(),
         };
-        let broker = self.broker.map(Client::new).transpose()?;
-        let broker = broker.map(|(broker, tree)| {
-            mount_tree(tree.as_fd())?;
-            Ok(broker)
-        });
+        let broker = match self.broker {
+            None => None,
+            Some(Broker::Connected(client)) => Some(client),
+            Some(Broker::Passed(socket)) => {
+                let (client, tree) = Client::new(socket)?;
+                tree.map_or(Ok(()), |tree| mount_tree(tree.as_fd()))?;
+                Some(client)
+            }
+        };
         let supervisor = Supervisor::new(
             self.token,
             self.quiet,
             self.observer.map(Observer::new),
-            broker.transpose()?,
+            broker,
         )?;
         let failed = |errno| Error::sys("start the supervisor", errno);
         // A child of a child, so that the program does not find one that it did not start.
@@ -216,7 +240,7 @@ fn take(number: i32) -> Result<OwnedFd> {
 fn mount_tree(tree: BorrowedFd<'_>) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(tree, c"", CWD, TRACEFS, flags)
-        .map_err(|errno| Error::sys(format!("mount {}", TRACEFS.to_string_lossy()), errno))
+        .map_err(|errno| Error::sys(format!("mount {TRACEFS}"), errno))
 }
 
 /// Installs the filter. CAP_SYS_ADMIN may do that as it is, so that set-user-ID programs go on to

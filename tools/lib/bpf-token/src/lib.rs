@@ -85,6 +85,7 @@ mod token;
 mod tracefs;
 
 pub use broker::Broker;
+pub use broker::Listener;
 pub use command::btf_by_id;
 pub use command::load_btf;
 pub use command::AttachTarget;

@@ -32,9 +32,11 @@ pub enum Step {
     Target,
     /// A delegated BPF FS is mounted on the target already.
     Taken,
+    /// What stands in for tracefs, for a broker of probes, is mounted on the target already.
+    Served,
     /// No delegated BPF FS is mounted on the target.
     NotThere,
-    /// To unmount the BPF FS on the target.
+    /// To unmount what is on the target.
     Unmount,
     /// To copy the mount namespace.
     Copy,
@@ -46,7 +48,7 @@ pub enum Step {
     Send,
     /// To make the mount.
     Mount,
-    /// To mount BPF FS on its target.
+    /// To mount the file system on its target.
     Attach,
     /// The target was mounted over or moved meanwhile.
     Hidden,
@@ -59,7 +61,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 24] = [
+    const ALL: [(Self, &'static str); 25] = [
         (Self::Make, "make the process and its namespaces"),
         (Self::Close, "close what the container has no use for"),
         (Self::Manager, "wait for the manager"),
@@ -78,17 +80,18 @@ impl Step {
             Self::Taken,
             "a delegated BPF FS is mounted on the target already",
         ),
+        (Self::Served, "probes are served on the target already"),
         (
             Self::NotThere,
             "no delegated BPF FS is mounted on the target",
         ),
-        (Self::Unmount, "unmount the BPF FS on the target"),
+        (Self::Unmount, "unmount what is on the target"),
         (Self::Copy, "copy the mount namespace"),
         (Self::Hide, "take each BPF FS out of reach"),
         (Self::Open, "fsopen bpf"),
         (Self::Send, "send the fs context to the manager"),
         (Self::Mount, "fsmount"),
-        (Self::Attach, "mount BPF FS on its target"),
+        (Self::Attach, "mount the file system on its target"),
         (
             Self::Hidden,
             "the target was mounted over or moved meanwhile",

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -127,6 +128,21 @@ impl<'a> Target<'a> {
                 "the container ended before its BPF FS was reached".to_owned(),
             )),
         }
+    }
+
+    /// Mounts this file system there, for a broker of probes.
+    pub(crate) fn place(&self, tree: OwnedFd) -> Result<()> {
+        let work = Work::Place {
+            target: launch::target(&self.path)?,
+            tree,
+            replace: self.replace,
+        };
+        self.enter(work, None).map(drop)
+    }
+
+    /// Unmounts this file system, wherever the container has it now.
+    pub(crate) fn displace(&self, tree: OwnedFd) -> Result<()> {
+        self.enter(Work::Displace { tree }, None).map(drop)
     }
 
     fn enter(&self, work: Work, delegation: Option<&Delegation>) -> Result<Outcome> {

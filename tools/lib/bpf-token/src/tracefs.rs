@@ -12,6 +12,9 @@ use rustix::mount::MountAttrFlags;
 use crate::error::Error;
 use crate::error::Result;
 
+/// Where programs look for it.
+pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
+
 /// tracefs, mounted nowhere: nobody else sees it, and it is gone with this.
 #[derive(Debug)]
 pub struct Tracefs(OwnedFd);

@@ -14,9 +14,13 @@ pub fn notes(command: &str) -> Vec<(&'static str, &'static str)> {
 
 const MOUNT: [(&str, &str); 1] = [(
     "Probes",
-    "For a container that runs already there is no --probes: only a process itself can put itself and what \
-     it starts under a supervisor of its system calls. bpftoken-run(1) does that before the command \
-     begins.",
+    "Only a process itself can put itself and what it starts under a supervisor of its system calls, which \
+     bpftoken-exec(1) does. With --probes, bpftoken mounts a read-only file system on /sys/kernel/tracing \
+     of the container, with what the list has of tracefs and a socket, bpf_token_broker. It then goes on, \
+     and opens events for the supervisors that connect: processes of root of the container that have \
+     CAP_PERFMON or CAP_SYS_ADMIN in its user namespace. When it is interrupted, or the process has ended, \
+     it unmounts that; the BPF FS and events that were opened stay. What trust that is stands in \
+     bpftoken-run(1).",
 )];
 
 const RUN: [(&str, &str); 6] = [
@@ -129,7 +133,7 @@ const EXEC: [(&str, &str); 9] = [
     (
         "Attaching",
         "perf_event_open(2), which kprobes, uprobes and tracepoints are attached with, knows no tokens: \
-         bpftoken-run(1) has --probes for that. The other ways to attach need what they need without a \
+         bpftoken-run(1) and bpftoken-mount(1) have --probes for that. The other ways to attach need what they need without a \
          token.",
     ),
     (

@@ -4,6 +4,7 @@
 mod caller;
 mod changing;
 mod raw;
+mod served;
 mod socket;
 
 use std::io::BufRead;
@@ -46,6 +47,19 @@ pub const TESTS: &[(&str, Test)] = &[
     ("probes::tracefs", tracefs),
     ("probes::token_by_itself", token_by_itself),
     ("probes::refusals", refusals),
+    ("probes::served::listed", served::listed),
+    ("probes::served::bpftrace", served::bpftrace),
+    ("probes::served::less_privileged", served::less_privileged),
+    (
+        "probes::served::until_interrupted",
+        served::until_interrupted,
+    ),
+    (
+        "probes::served::until_the_process_ends",
+        served::until_the_process_ends,
+    ),
+    ("probes::served::killed", served::killed),
+    ("probes::served::refusals", served::refusals),
 ];
 
 /// What the callers load.
@@ -240,10 +254,6 @@ fn refusals(world: &World) -> Result<()> {
     said(Command::new("setpriv").args(line))?
         .must(125)?
         .explains(&["mount tracefs", "EPERM"])?;
-    world
-        .run(&["mount", "--pid", "1", "--cmds", "any", "--probes", "any"])?
-        .must(1)?
-        .explains(&["only a process itself", "bpftoken run --probes"])?;
     let options = format!("{ENOUGH} --probes kprobe:vfs_read");
     // What is not listed is told, once.
     let twice = "\"$0\" open-event refused; \"$0\" open-event refused";

@@ -137,6 +137,15 @@ fn output_and_status(world: &World) -> Result<()> {
         );
         ensure!(format.read(&text)? == used, "{format}: {text}");
     }
+    // What is printed for people is a line to paste, that works.
+    let script = format!("{own} {CALLER} map-only");
+    let line = ["watch", "--user", "1000", "--", "sh", "-c", &script];
+    let seen = world.run(&line)?.must(0)?;
+    let paste = seen.out.lines().map(str::trim);
+    let paste = paste.filter_map(|line| line.strip_prefix("bpftoken run --user USER "));
+    let paste = paste.last().context("nothing to paste")?;
+    let options = paste.strip_suffix("-- CMD").context("no command")?;
+    said(&mut world.contained(options, &["sh", "-c", &script]))?.must(0)?;
     let seen = world.run(&["watch", "--user", "1000", "--", "sh", "-c", "kill -TERM $$"])?;
     seen.must(128 + 15)?.tells(&["it used nothing of bpf(2)"])?;
     Ok(())

@@ -65,8 +65,12 @@ impl Tracing {
     }
 
     /// A read-only file system with what the list has of tracefs: ids and formats of tracepoints, and
-    /// the functions that can be probed.
-    pub(super) fn tree(&self, probes: &Probes) -> Result<OwnedFd> {
+    /// the functions that can be probed; and with what `add` adds.
+    pub(super) fn tree(
+        &self,
+        probes: &Probes,
+        add: Option<&dyn Fn(&Path) -> Result<()>>,
+    ) -> Result<OwnedFd> {
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -94,6 +98,7 @@ impl Tracing {
         let functions = "available_filter_functions";
         let listed = listed_functions(&from.join(functions), probes)?;
         write(&to.join(functions), &listed)?;
+        add.map_or(Ok(()), |add| add(&to))?;
         let context = rustix::mount::fspick(&tree, c"", FsPickFlags::FSPICK_EMPTY_PATH);
         context
             .and_then(|context| {

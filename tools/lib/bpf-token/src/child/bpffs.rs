@@ -57,10 +57,15 @@ pub(super) fn mount(setup: BorrowedFd<'_>, target: &CStr, replace: Option<bool>)
         detach(dir.as_fd())?;
         dir = open_target(target)?;
     }
+    attach(mount.as_fd(), dir.as_fd(), target)
+}
+
+/// Mounts on the directory what is mounted nowhere yet, and sees it there.
+pub(super) fn attach(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, target: &CStr) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(&mount, c"", &dir, c"", flags).map_err(at(Step::Attach))?;
+    rustix::mount::move_mount(mount, c"", dir, c"", flags).map_err(at(Step::Attach))?;
     let found = open_target(target)?;
-    if mount_id(mount.as_fd()).map_err(at(Step::Attach))?
+    if mount_id(mount).map_err(at(Step::Attach))?
         != mount_id(found.as_fd()).map_err(at(Step::Attach))?
     {
         return Err((Step::Hidden, Errno::BUSY));
@@ -136,7 +141,7 @@ pub(super) fn uncover(target: &CStr, device: Option<(u32, u32)>) -> Result<Owned
 }
 
 /// Opens the directory itself: whoever names a link does not mean what the container makes of it.
-fn open_target(target: &CStr) -> Result<OwnedFd> {
+pub(super) fn open_target(target: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     handshake::retry(|| {
         rustix::fs::openat2(CWD, target, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -188,7 +193,7 @@ fn try_token(dir: BorrowedFd<'_>) -> Option<rustix::io::Result<OwnedFd>> {
 }
 
 /// Unmounts what has its root here.
-fn detach(root: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn detach(root: BorrowedFd<'_>) -> Result<()> {
     // umount(2) takes a path only.
     rustix::process::fchdir(root)
         .and_then(|()| rustix::mount::unmount(c".", UnmountFlags::DETACH | UnmountFlags::NOFOLLOW))

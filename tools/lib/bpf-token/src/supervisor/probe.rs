@@ -4,10 +4,16 @@
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::AtFlags;
 use rustix::fs::CWD;
 use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::net::AddressFamily;
+use rustix::net::SocketAddrUnix;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
 use rustix::process::Pid;
 
 use super::caller::Caller;
@@ -17,6 +23,7 @@ use crate::broker::message;
 use crate::broker::message::Answer;
 use crate::broker::message::Kind;
 use crate::broker::message::Request;
+use crate::broker::SOCKET;
 use crate::error::Error;
 use crate::error::Result;
 use crate::file_id::FileId;
@@ -25,6 +32,7 @@ use crate::handshake::Deadline;
 use crate::handshake::LIMIT;
 use crate::sys;
 use crate::sys::Call;
+use crate::tracefs::TRACEFS;
 
 /// The longest path, with its NUL.
 const PATH_MAX: usize = 4096;
@@ -50,12 +58,12 @@ pub(super) enum Outcome {
 }
 
 impl Client {
-    /// Asks the broker what there is: returns also what stands in for tracefs.
-    pub(crate) fn new(socket: OwnedFd) -> Result<(Self, OwnedFd)> {
+    /// Asks the broker what there is: returns also what stands in for tracefs, unless it is mounted.
+    pub(crate) fn new(socket: OwnedFd) -> Result<(Self, Option<OwnedFd>)> {
         let failed = |errno| Error::sys("ask the broker for probes", errno);
         let (answer, tree) = ask(socket.as_fd(), &Request::hello(), &[]).map_err(failed)?;
         match (answer.errno, tree) {
-            (None, Some(tree)) => {
+            (None, tree) => {
                 let [kprobes, uprobes] = answer.kinds;
                 let client = Self {
                     socket,
@@ -64,7 +72,35 @@ impl Client {
                 };
                 Ok((client, tree))
             }
-            (errno, _) => Err(failed(errno.unwrap_or(Errno::IO)).and(&answer.reason)),
+            (Some(errno), _) => Err(failed(errno).and(&answer.reason)),
+        }
+    }
+
+    /// Connects to the broker that listens in this container; none where this process reaches none.
+    pub(crate) fn connect() -> Result<Option<Self>> {
+        let path = Path::new(TRACEFS).join(SOCKET);
+        let connected = || {
+            let flags = SocketFlags::CLOEXEC;
+            let socket =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+            // One that does not listen is not waited for.
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(LIMIT))?;
+            rustix::net::connect(&socket, &SocketAddrUnix::new(&path)?).map(|()| socket)
+        };
+        // One that does not listen to this process has closed its end, before or after our word.
+        let closed = [crate::Errno::EPIPE, crate::Errno::ECONNRESET].map(Some);
+        match connected() {
+            Ok(socket) => match Self::new(socket) {
+                Ok((client, _)) => Ok(Some(client)),
+                Err(error) if closed.contains(&error.errno()) => Err(error.and(
+                    "the broker listens to root of this container with CAP_PERFMON or CAP_SYS_ADMIN in \
+                     its user namespace, and to 64 programs at a time",
+                )),
+                Err(error) => Err(error),
+            },
+            // The host's tracefs is for root of the host.
+            Err(Errno::NOENT | Errno::ACCESS) => Ok(None),
+            Err(errno) => Err(Error::file(path, errno.into())),
         }
     }
 

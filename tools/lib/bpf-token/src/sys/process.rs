@@ -57,6 +57,25 @@ pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     Pid::from_raw(pid).ok_or(Errno::IO)
 }
 
+/// A pidfd of the process that connected to a socket, which Linux 6.5 can tell.
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut pidfd: RawFd = -1;
+    let mut length: libc::socklen_t = 4;
+    // SAFETY: There is room for a number, whose length is said.
+    let ret = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            ptr::from_mut(&mut pidfd).cast(),
+            &mut length,
+        )
+    };
+    result(ret.into())?;
+    // SAFETY: The call succeeded, so this is a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
 /// Gives the thread a copy of the mount namespace.
 pub(crate) fn copy_mounts() -> Result<()> {
     // SAFETY: Another working directory and root come with it, for this thread only.

@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         crate::trial("exec::bpftrace", bpftrace),
         crate::trial("exec::bpftrace_probes", bpftrace_probes),
         crate::trial("exec::bpftrace_multi", bpftrace_multi),
+        crate::trial("exec::bpftrace_kprobe_multi", bpftrace_kprobe_multi),
         crate::trial("exec::bcc", bcc),
     ]
 }
@@ -166,6 +167,26 @@ fn bpftrace_multi(world: &World) -> Result<()> {
         )],
     }
     .check(world, &["@u: 1"])
+}
+
+/// Several kprobes at once, likewise: what is on no list can be had by who has the attach type.
+/// bpftrace wants to read the names somewhere.
+fn bpftrace_kprobe_multi(world: &World) -> Result<()> {
+    let script = "mount -t tmpfs tmpfs /sys/kernel/tracing && cd /sys/kernel/tracing && \
+                  printf 'vfs_read\\nvfs_readv\\n' >available_filter_functions && \
+                  exec bpftrace -e 'kprobe:vfs_rea* { @k = 1 }' -c '/bin/cat /etc/passwd'";
+    let options = "--exec --cmds map_create:prog_load:btf_load --maps array:ringbuf:hash \
+                   --progs socket_filter:kprobe:raw_tracepoint --attachs cgroup_inet_ingress";
+    let with = |attach_type: &str| {
+        let options = format!("{options}{attach_type}");
+        said(&mut world.contained(&options, &["sh", "-c", script]))
+    };
+    let good = with(":trace_kprobe_multi")?.must(0)?;
+    ensure!(good.out.contains("@k: 1"), "{} {}", good.out, good.err);
+    // bpftrace goes on with one perf event for each function, and warns that it gets none.
+    let refused = with("")?;
+    ensure!(!refused.out.contains("@k: 1"), "{}", refused.out);
+    refused.tells(&["does not delegate attach type trace_kprobe_multi"])
 }
 
 /// Debian's bcc for Python: it compiles, against the running kernel's headers, and attaches a kprobe.

@@ -42,6 +42,7 @@ fn call(what: &str, argument: Option<&str>) -> Result<()> {
         "changes" => changing::changes(),
         "threads" => threads(argument.context("no number")?.parse()?),
         "socket" => socket::attack(argument),
+        "ask" => socket::unheard(argument.context("no socket")?),
         other => bail!("nothing is called {other:?}"),
     }
 }

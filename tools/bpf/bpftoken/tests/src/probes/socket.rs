@@ -9,15 +9,21 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 
+use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::net::RecvFlags;
 use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendAncillaryMessage;
 use rustix::net::SendFlags;
+use rustix::net::SocketAddrUnix;
+use rustix::net::SocketType;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
@@ -49,6 +55,23 @@ fn steal() -> Result<OwnedFd> {
         }
     }
     anyhow::bail!("no supervisor with a socket")
+}
+
+/// Finds that the broker on this socket does not listen to this process.
+pub fn unheard(path: &str) -> Result<()> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None)?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Err(Errno::ACCESS) => return Ok(()),
+        connected => connected?,
+    }
+    let hello = message([HELLO, 0, 0, 0], 0, 0, b"");
+    // One that does not listen may have closed its end already.
+    let _ = rustix::net::send(&socket, &hello, SendFlags::NOSIGNAL);
+    let mut answer = [0; 2048];
+    match rustix::net::recv(&socket, &mut answer, RecvFlags::empty()) {
+        Ok((0, _)) | Err(Errno::CONNRESET) => Ok(()),
+        answered => bail!("an answer of {answered:?}"),
+    }
 }
 
 /// A request: its kind and flags, then processor, offset and the length of the name.
