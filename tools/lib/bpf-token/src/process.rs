@@ -201,6 +201,14 @@ impl Process {
             .map_err(|errno| self.error(&link, errno.into()))
     }
 
+    /// One of its namespaces, which is there as long as this is open.
+    pub(crate) fn open_namespace(&self, kind: &str) -> Result<OwnedFd> {
+        let link = format!("ns/{kind}");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, &link, flags, Mode::empty())
+            .map_err(|errno| self.error(&link, errno.into()))
+    }
+
     fn file(&self, file: &str, flags: OFlags) -> io::Result<std::fs::File> {
         let flags = flags | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.dir, file, flags, Mode::empty())?.into())

@@ -58,6 +58,10 @@ pub const TESTS: &[(&str, Test)] = &[
         "probes::served::until_the_process_ends",
         served::until_the_process_ends,
     ),
+    (
+        "probes::served::process_that_moves",
+        served::process_that_moves,
+    ),
     ("probes::served::killed", served::killed),
     ("probes::served::refusals", served::refusals),
 ];

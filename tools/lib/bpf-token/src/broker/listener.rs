@@ -24,6 +24,7 @@ use super::Broker;
 use super::Client;
 use crate::error::Error;
 use crate::error::Result;
+use crate::file_id::FileId;
 use crate::handshake;
 use crate::process::Process;
 use crate::sys;
@@ -44,6 +45,8 @@ const MAY_OPEN: u64 = (1 << 21) | (1 << 38);
 pub struct Listener {
     broker: Arc<Broker>,
     process: Process,
+    /// The container's, whatever the process does later.
+    namespace: OwnedFd,
     socket: OwnedFd,
     tree: OwnedFd,
 }
@@ -51,6 +54,7 @@ pub struct Listener {
 impl Listener {
     pub(super) fn new(broker: Broker, process: &Process, replace: bool) -> Result<Self> {
         let failed = |errno| Error::sys("make a socket for the container", errno);
+        let namespace = process.open_namespace("user")?;
         let (uid, gid) = (root(process, "uid_map")?, root(process, "gid_map")?);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
@@ -77,6 +81,7 @@ impl Listener {
         Ok(Self {
             broker: Arc::new(broker),
             process: process.try_clone()?,
+            namespace,
             socket,
             tree,
         })
@@ -144,7 +149,12 @@ impl Listener {
             .find_map(|line| line.strip_prefix("CapEff:"))
             .and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
         let may_open = capabilities.unwrap_or_default() & MAY_OPEN != 0;
-        Ok(may_open && peer.namespace("user")? == self.process.namespace("user")?)
+        let namespaces = [&peer.open_namespace("user")?, &self.namespace].map(rustix::fs::fstat);
+        let is_here = match namespaces {
+            [Ok(theirs), Ok(container)] => FileId::of(&theirs) == FileId::of(&container),
+            _ => false,
+        };
+        Ok(may_open && is_here)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Write;
 use std::process::Child;
 use std::process::ChildStderr;
 use std::process::Command;
@@ -180,6 +181,33 @@ pub(super) fn less_privileged(world: &World) -> Result<()> {
     let target = ["-t", &pid, "-m", "setpriv"];
     let outside = Command::new("nsenter").args(target).args(args).output()?;
     ensure!(outside.status.success(), "{outside:?}");
+    Ok(())
+}
+
+/// A process that enters a user namespace of its own does not take the container with it.
+pub(super) fn process_that_moves(world: &World) -> Result<()> {
+    let script =
+        "echo $$; read go; exec unshare --user --map-root-user sh -c 'echo moved; read end'";
+    let mut run = world
+        .contained("--cmds map_create --maps array", &["sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut out = BufReader::new(run.stdout.take().context("no stdout")?).lines();
+    let mut line = || {
+        out.next()
+            .context("it has ended")?
+            .map_err(anyhow::Error::from)
+    };
+    let pid: i32 = line()?.parse()?;
+    let _served = Served::start(world, pid, "--replace --probes any")?;
+    let mut stdin = run.stdin.take().context("no stdin")?;
+    stdin.write_all(b"\n")?;
+    ensure!(line()? == "moved");
+    let asked = inside(pid, &format!("{} {CALLER} ask {SOCKET}", path(&world.own)));
+    drop(stdin);
+    run.wait()?;
+    asked?.must(0)?;
     Ok(())
 }
 
