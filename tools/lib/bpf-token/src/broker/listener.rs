@@ -113,11 +113,6 @@ impl Listener {
         }
     }
 
-    /// What was opened until now.
-    pub fn used(&self) -> crate::Probes {
-        self.broker.used()
-    }
-
     /// Answers one who connected; one who may not, or is one too many, finds the connection closed.
     fn answer(&self, client: OwnedFd, connections: &Arc<AtomicUsize>) {
         let Ok(()) = sockopt::set_socket_passcred(&client, true) else {
