@@ -51,7 +51,7 @@ check "series and checkpatch" "$RUNNER/series.sh" check
 check "documentation" "$RUNNER/docs.sh" text
 check "clippy and warnings (kernel)" clippy
 check "rustfmt and clippy (userspace)" userspace
-check "licences of the crates" "$RUNNER/dependencies.sh"
+check "crates (cargo-deny)" "$RUNNER/dependencies.sh"
 
 verdict "make lint"
 say "make lint: clean"
