@@ -26,7 +26,7 @@ suite() {
 # How the tool launches, and what root of a container gets of it, is no matter of the kernel's; the tests of that race
 # against time limits, and this kernel is several times slower.
 tool_suite="$bin/bpftoken-tests --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: \
-	--skip exec:: --skip probes:: --skip watch:: --skip convert:: --skip managers:: --skip nri:: --skip pages:: --skip oci:: --skip profile::"
+	--skip exec:: --skip probes:: --skip watch:: --skip convert:: --skip examples:: --skip managers:: --skip nri:: --skip pages:: --skip oci:: --skip profile::"
 # All suites in one guest, as booting takes as long as the smaller of them.
 suites() {
 	local script name

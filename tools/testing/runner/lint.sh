@@ -52,6 +52,7 @@ check "documentation" "$RUNNER/docs.sh" text
 check "clippy and warnings (kernel)" clippy
 check "rustfmt and clippy (userspace)" userspace
 check "crates (cargo-deny)" "$RUNNER/dependencies.sh"
+check "the library as others get it" "$RUNNER/library.sh"
 
 verdict "make lint"
 say "make lint: clean"

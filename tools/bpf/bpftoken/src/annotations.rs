@@ -130,6 +130,11 @@ mod tests {
         let none = "delegate_maps=array";
         assert!(check("delegate_maps=array,delegate_cookie=8", none).is_err());
         assert_eq!(check("delegate_maps=array", none), Ok(0));
+        let annotation = format!("{ANNOTATION_PREFIX}delegate_maps");
+        let annotations = [(annotation, "array".to_owned())].into();
+        let log = Log::open(None).unwrap();
+        let wanted = wanted(&annotations, Some(limit), "a container", &log).unwrap();
+        assert_eq!(wanted.unwrap().cookie, 7);
     }
 
     #[test]

@@ -105,9 +105,9 @@ fn give(state: &State, delegation: &Delegation) -> Result<()> {
     Target::new(&process, root.join(target))
         .mount(delegation)
         .map_err(|error| match error {
-            bpf_token::Error::Invalid(why) if why.contains("runs in this user namespace") => {
+            error @ bpf_token::Error::SameUserNamespace { .. } => {
                 anyhow!(
-                    "{why}: give the container one of its own, with \"user\" among the namespaces \
+                    "{error}: give the container one of its own, with \"user\" among the namespaces \
                      of config.json, or podman's --userns=auto"
                 )
             }

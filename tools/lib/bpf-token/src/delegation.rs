@@ -74,6 +74,7 @@ pub struct Delegation {
 /// The mount option of the cookie.
 pub(crate) const COOKIE: &str = "delegate_cookie";
 
+#[cfg(feature = "serde")]
 #[allow(clippy::trivially_copy_pass_by_ref)]
 pub(crate) fn is_zero(cookie: &u64) -> bool {
     *cookie == 0

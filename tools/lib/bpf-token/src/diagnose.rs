@@ -315,12 +315,14 @@ fn lacks(info: &TokenInfo, kind: &Kind, value: u32) -> bool {
 
 fn not_delegated(info: &TokenInfo, kind: &Kind, value: u32, kernel: &Kernel) -> String {
     let mask = info.masks().into_iter().find(|mask| mask.kind == kind);
+    let shown = mask.map(|mask| kernel.show(mask)).unwrap_or_default();
+    // An empty set, as the kernel writes it.
+    let shown = if shown.is_empty() { "0x0" } else { &shown };
     format!(
-        "the token does not delegate {} {} ({}={})",
+        "the token does not delegate {} {} ({}={shown})",
         kind.noun,
         kind.label(value),
-        kind.option,
-        mask.map(|mask| kernel.show(mask)).unwrap_or_default()
+        kind.option
     )
 }
 
@@ -380,7 +382,9 @@ mod tests {
              user namespace that owns the token"
         );
         let no_attach = "delegate_cmds=prog_load,delegate_progs=xdp";
-        assert!(why(no_attach, XDP, all).ends_with("delegate attach type xdp (delegate_attachs=)"));
+        assert!(
+            why(no_attach, XDP, all).ends_with("delegate attach type xdp (delegate_attachs=0x0)")
+        );
         let xdp = "delegate_cmds=prog_load,delegate_progs=xdp,delegate_attachs=xdp";
         assert_eq!(
             why(xdp, XDP, CapabilitySet::BPF),

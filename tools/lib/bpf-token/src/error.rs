@@ -110,6 +110,14 @@ pub enum Error {
         reason: Reason,
     },
 
+    /// A process to delegate to is in no container: a token works in no user namespace but another one.
+    #[error("process {pid} runs in this user namespace; a token only works in another one")]
+    #[non_exhaustive]
+    SameUserNamespace {
+        /// The process.
+        pid: i32,
+    },
+
     /// A descriptor that is not a BPF token.
     #[error("descriptor {fd} is not a BPF token")]
     #[non_exhaustive]

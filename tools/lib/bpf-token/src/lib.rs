@@ -32,7 +32,7 @@
 //! - `libbpf`: the module `libbpf`, on `libbpf-rs`; needs a C compiler, `pkg-config`, and the
 //!   headers of libelf and zlib.
 //! - `serde`: masks, delegations and token infos as JSON and the like, in the spelling of
-//!   `bpftoken --json`; and [`Format`], the spellings of container managers.
+//!   `bpftoken --json`; and `Format`, the spellings of container managers.
 
 #![deny(unsafe_code)]
 

@@ -12,7 +12,7 @@
 //! | command | document |
 //! | --- | --- |
 //! | `bpftoken show --json` | [`Show`] |
-//! | `bpftoken check --json` | [`Check`] |
+//! | `bpftoken check --json`, `bpftoken watch --json` | [`Check`] |
 //! | `bpftoken load --json` | [`Load`] |
 //! | `bpftoken probe --json` | [`Probe`] |
 //! | `bpftoken trace --json` | an [`Event`] a line |

@@ -171,9 +171,7 @@ impl<'a> Target<'a> {
         let pid = self.process.pid();
         let ours = Process::current()?;
         if ours.namespace("user")? == self.process.namespace("user")? {
-            return Err(Error::Invalid(format!(
-                "process {pid} runs in this user namespace; a token only works in another one"
-            )));
+            return Err(Error::SameUserNamespace { pid });
         }
         if ours.namespace("mnt")? == self.process.namespace("mnt")? {
             return Err(Error::Invalid(format!(

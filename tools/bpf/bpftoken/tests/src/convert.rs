@@ -73,6 +73,10 @@ fn what_is_wrong(world: &World) -> Result<()> {
     wrong(&["run", "map_create"])?
         .must(1)?
         .explains(&["no word of a delegation", "--from"])?;
+    // --from is what it is read as, whatever it looks like.
+    wrong(&["run", "--from", "systemd", "delegate_maps=array"])?
+        .must(1)?
+        .explains(&["that of systemd, delegates nothing"])?;
     wrong(&["run", "security.bpffs.path=/mnt"])?
         .must(1)?
         .explains(&["that of incus, delegates nothing"])?;

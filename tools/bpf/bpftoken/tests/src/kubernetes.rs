@@ -80,7 +80,10 @@ fn kubernetes(world: &World) -> Result<()> {
     let log = &out.err;
     let out = &out.out;
     let (text, status) = of(out, "page")?;
-    let expected = one("text")?;
+    let [expected, refused] = *blocks(PAGE, "text") else {
+        anyhow::bail!("not two texts to expect");
+    };
+    let refused = refused.replace('\n', " ");
     ensure!(
         status == "0" && text.lines().any(|line| line == expected),
         "{text}, status {status}; containerd: {log}"
@@ -93,7 +96,7 @@ fn kubernetes(world: &World) -> Result<()> {
         ensure!(text.contains("no token was given"), "{pod}: {text}");
     }
     for (pod, words) in [
-        ("host_users", "\"hostUsers: false\" gives the pod one"),
+        ("host_users", &*refused),
         (
             "beyond",
             "asks for more than --at-most allows: delegate_progs=tracing",

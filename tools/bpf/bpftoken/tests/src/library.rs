@@ -47,7 +47,11 @@ pub const TESTS: &[(&str, Test)] = &[
     ("library::dropped_container_is_killed", dropped_container),
     ("library::names_of_another_kernel", other_names),
     ("library::inherited_descriptor", inherited),
+    ("library::info_of_fdinfo", info_of_fdinfo),
 ];
+
+/// The first argument of this program when the kernel has no info of tokens for it.
+pub const NO_INFO: &str = "token-without-info";
 
 /// Every name of the tables has its value in the running kernel's BTF, and every name there is in
 /// the tables, but for what a kernel newer than 7.3 has more.
@@ -259,5 +263,65 @@ fn inherited(_: &World) -> Result<()> {
     drop(file);
     let error = bpf_token::inherited_fd(number).err().context("open")?;
     ensure!(error.errno() == Some(Errno::EBADF), "{error}");
+    Ok(())
+}
+
+/// Where the kernel has no info of tokens, as before Linux 6.17, fdinfo tells the same.
+fn info_of_fdinfo(world: &World) -> Result<()> {
+    let options = "--cmds any --maps hash:ringbuf --progs 0x40 --attachs xdp";
+    let own = crate::world::path(&world.own);
+    said(&mut world.contained(options, &[own, NO_INFO]))?.must(0)?;
+    Ok(())
+}
+
+/// Asks for the info of a token, before and after the kernel refuses it as an older one does.
+pub fn without_info() -> Result<()> {
+    let token = Token::from_bpffs("/sys/fs/bpf")?;
+    let by_kernel = token.info()?;
+    ensure!(asks(&token), "this kernel has no info of tokens");
+    refuse_info()?;
+    ensure!(!asks(&token), "it still has");
+    ensure!(token.info()? == by_kernel, "{by_kernel:?} is another");
+    Ok(())
+}
+
+/// Whether BPF_OBJ_GET_INFO_BY_FD takes a token.
+fn asks(token: &Token) -> bool {
+    let mut info = [0u64; 4];
+    let mut size = std::mem::size_of_val(&info) as u32;
+    let fd = token.as_fd().as_raw_fd();
+    // SAFETY: The buffer has this size.
+    unsafe { libbpf_sys::bpf_obj_get_info_by_fd(fd, info.as_mut_ptr().cast(), &mut size) == 0 }
+}
+
+/// From now on, BPF_OBJ_GET_INFO_BY_FD is EINVAL for this process.
+fn refuse_info() -> Result<()> {
+    const COMMAND: u32 = 15;
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let jump = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let ret = libc::BPF_RET | libc::BPF_K;
+    let insn = |code: u32, (jt, jf): (u8, u8), k: u32| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let arguments = std::mem::offset_of!(libc::seccomp_data, args);
+    let mut filter = [
+        insn(load, (0, 0), 0),
+        insn(jump, (0, 3), libc::SYS_bpf as u32),
+        insn(load, (0, 0), arguments as u32),
+        insn(jump, (0, 1), COMMAND),
+        insn(ret, (0, 0), libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        insn(ret, (0, 0), libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    rustix::thread::set_no_new_privs(true)?;
+    // SAFETY: The program has this length, and is copied.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) };
+    ensure!(done == 0, "prctl: {}", std::io::Error::last_os_error());
     Ok(())
 }

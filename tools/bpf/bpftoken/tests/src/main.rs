@@ -7,6 +7,7 @@
 
 mod check;
 mod convert;
+mod examples;
 mod exec;
 mod handshake;
 mod hostile;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tables: [&[(&str, Test)]; 19] = [
+    let tables: [&[(&str, Test)]; 20] = [
         managers::TESTS,
         kubernetes::TESTS,
         nri::TESTS,
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         reasons::TESTS,
         launch::TESTS,
         pages::TESTS,
+        examples::TESTS,
         terminal::TESTS,
         watch::TESTS,
         probes::TESTS,

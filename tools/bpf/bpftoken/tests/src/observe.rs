@@ -369,6 +369,10 @@ fn trace(world: &World) -> Result<()> {
         .map(|line| Ok(serde_json::from_str(&line?)?))
         .collect::<Result<Vec<Value>>>()?;
     ensure!(child.wait()?.success(), "interrupted, it did not end well");
+    for event in &events {
+        let read: report::Event = serde_json::from_value(event.clone())?;
+        ensure!(read.version == report::VERSION, "{event}");
+    }
     let find = |name: &str| events.iter().find(|event| event["event"] == name);
     let made = find("bpf_token_create").with_context(|| format!("{events:?}"))?;
     ensure!(made["pid"] == holding, "{made}");

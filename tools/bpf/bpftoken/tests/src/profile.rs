@@ -37,6 +37,12 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
+/// The object of the profile of this name.
+pub fn example(name: &str) -> Result<&'static [u8]> {
+    let found = EXAMPLES.iter().find(|(found, _)| *found == name);
+    Ok(found.context("no example")?.1)
+}
+
 /// What a container with these options is given.
 fn given(world: &World, options: &str) -> Result<Delegation> {
     let command = ["grep", " /sys/fs/bpf bpf ", "/proc/mounts"];

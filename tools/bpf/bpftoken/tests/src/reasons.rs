@@ -105,6 +105,7 @@ fn same_words(world: &World) -> Result<()> {
         "--cmds map_create:prog_load --maps any --progs any --attachs xdp",
         "--cmds btf_load --maps any --progs any --attachs any",
         "--cmds any --maps any --progs any --attachs any",
+        "--cmds any --progs any",
     ] {
         for drop in [
             "",

@@ -4,6 +4,7 @@
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use bpf_token::report;
 use bpf_token::Delegation;
 use bpf_token::Format;
 use serde_json::json;
@@ -36,9 +37,9 @@ fn what_succeeds(world: &World) -> Result<()> {
             "attachs": ["xdp"],
         });
         ensure!(seen["needs"] == expected, "{what}: {seen}");
-        ensure!(seen["note"]
-            .as_str()
-            .is_some_and(|note| note.contains("with success")));
+        let read: report::Check = serde_json::from_value(seen)?;
+        ensure!(read.version == report::VERSION, "{}", read.version);
+        ensure!(read.note.contains("with success"), "{}", read.note);
     }
     Ok(())
 }

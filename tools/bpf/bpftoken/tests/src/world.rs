@@ -187,6 +187,8 @@ pub fn role() -> Option<ExitCode> {
         Some(HOLD) => {}
         Some(crate::inventory::LOADED) => return Some(ended(crate::inventory::loaded())),
         Some(crate::reasons::ROLE) => return Some(crate::reasons::role()),
+        Some(crate::library::NO_INFO) => return Some(ended(crate::library::without_info())),
+        Some(crate::examples::ROLE) => return Some(ended(crate::examples::load())),
         _ => return None,
     }
     let held = Token::from_bpffs("/sys/fs/bpf").and_then(|token| {

@@ -27,6 +27,9 @@ const OWN: &str = "ftrace";
 /// A group and a name.
 type Tracepoint = (String, String);
 
+/// What adds to the file system that a container gets.
+type Addition<'a> = &'a dyn Fn(&Path) -> Result<()>;
+
 /// The tracepoints that a list has, which were there when this was made.
 #[derive(Debug)]
 pub(super) struct Tracing {
@@ -66,11 +69,7 @@ impl Tracing {
 
     /// A read-only file system with what the list has of tracefs: ids and formats of tracepoints, and
     /// the functions that can be probed; and with what `add` adds.
-    pub(super) fn tree(
-        &self,
-        probes: &Probes,
-        add: Option<&dyn Fn(&Path) -> Result<()>>,
-    ) -> Result<OwnedFd> {
+    pub(super) fn tree(&self, probes: &Probes, add: Option<Addition<'_>>) -> Result<OwnedFd> {
         let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
