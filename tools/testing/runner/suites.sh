@@ -58,11 +58,52 @@ build_suites() {
 	upstream_suite="mount -t bpf bpf /sys/fs/bpf; echo 0 >/proc/sys/kernel/unprivileged_bpf_disabled; cd $RUN/selftests && ./test_progs -t token"
 }
 
+# map_blocks: finds the blocks of the Rust kernel that are ours; from then on, its guests log what QEMU translates of them.
+# With KVM, QEMU translates nothing.
+map_blocks() {
+	local accel=${ACCEL:-$(head -n 1 "$BUILD/accel")}
+	[ "$ARCH" = x86_64 ] || return 0
+	[ "$accel" = tcg ] || {
+		say "  which blocks run is not measured with KVM; ACCEL=tcg measures it"
+		return 0
+	}
+	step "finding our blocks in the kernel" "$LOGS/blocks.log" write_map
+	blocks=$RUN/blocks
+}
+write_map() {
+	(
+		# The kernel that is there is that of the run, or no map is written.
+		lock kernel-rust
+		cd "$BUILD/linux-rust" || exit
+		while read -r file; do
+			if [ -e ".upstream/$file" ]; then
+				diff --unchanged-line-format= --old-line-format= --new-line-format="$file:%dn"$'\n' ".upstream/$file" "$file" || true
+			else
+				echo "$file"
+			fi
+		done <.ours >"$RUN/ours"
+		in_root "$bin/coverage" map "$PWD/$OUT_OF/vmlinux" "$RUN/rust.image" "$PWD" "$RUN/ours" >"$RUN/blocks"
+	)
+}
+
+# judge_blocks LOG...: which blocks ran in the guests with these logs.
+judge_blocks() {
+	local log suites=() status=0
+	for log; do
+		suites+=("$(basename "$log" .log)=$log.translated")
+	done
+	in_root "$bin/coverage" judge "$blocks" "$RUNNER/../coverage/unreached" "$RUN/coverage.txt" "${suites[@]}" \
+		>"$RESULTS/coverage.log" 2>&1 || status=$?
+	echo "$status" >"$RESULTS/coverage.log.status"
+	sed 's/^/  /' "$RESULTS/coverage.log" >&2
+}
+
 # guest KERNEL LOG COMMAND: boots; the status goes to LOG.status. Has one processor if CPUS does not say otherwise: two
 # such guests fit a machine of two, where the processors of larger guests would spend their time waiting for each other.
 guest() {
-	local status=0
-	IMAGE=$RUN/$1.image CONSOLES=$RESULTS CMD=$3 CPUS=${CPUS:-1} TIMEOUT=${TIMEOUT:-900} \
+	local status=0 options=${QEMU_OPTS:-}
+	[ "$1" != rust ] || [ -z "${blocks:-}" ] || options+=" -d in_asm -dfilter $(head -n 1 "$blocks") -D $2.translated"
+	QEMU_OPTS=$options IMAGE=$RUN/$1.image CONSOLES=$RESULTS CMD=$3 CPUS=${CPUS:-1} TIMEOUT=${TIMEOUT:-900} \
 		"$RUNNER/vm.sh" "$1" >"$2" 2>&1 || status=$?
 	echo "$status" >"$2.status"
 }

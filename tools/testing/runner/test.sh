@@ -30,17 +30,17 @@ fi
 
 # The tests build while the kernels wait for one thing after the other.
 mkdir -p "$LOGS"
-"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results \
+"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results -p coverage \
 	>"$LOGS/tests-early.log" 2>&1 &
 new_run test rust c
-# shellcheck disable=SC2119 # no packages besides
-build_suites
+build_suites coverage
 ask_about_kvm
+map_blocks
 
 # What needs no guest: of the library and the tool, and all comparisons of the policy with upstream's C.
 unit_tests() {
 	local status=0
-	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results || status=$?
+	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results -p coverage || status=$?
 	"$RUNNER/cargo.sh" test --locked --release -p parity -- --include-ignored || status=$?
 	echo "$status" >"$RESULTS/unit.log.status"
 }
@@ -68,6 +68,9 @@ guests() {
 step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit_tests
 step "running the tests in guests, two at a time" "$RESULTS/guests.log" guests
 
+rust_logs=("$RESULTS"/{guest,kunit,bpftoken,upstream,libbpf}-rust.log)
+[ -z "${blocks:-}" ] || judge_blocks "${rust_logs[@]}"
+
 suites=(
 	"libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log"
 	"libtest:guest-c:our tests, C kernel:$RESULTS/guest-c.log"
@@ -81,4 +84,5 @@ suites=(
 	"test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
 	"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
 )
+[ -z "${blocks:-}" ] || suites+=("program:coverage:blocks that ran, or need not:$RESULTS/coverage.log")
 total "${suites[@]}" || exit 1

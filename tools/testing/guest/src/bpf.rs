@@ -334,8 +334,21 @@ struct RawTracepointAttr {
     cookie: u64,
 }
 
-// SAFETY: Integers without padding, and no address is set.
+// SAFETY: Integers without padding; the kernel reads a name through its address, which `'static` keeps.
 unsafe impl Attr for RawTracepointAttr {}
+
+/// Attaches a program to a raw tracepoint.
+pub fn attach_raw_tracepoint(
+    name: &'static std::ffi::CStr,
+    prog: &OwnedFd,
+) -> Result<OwnedFd, Errno> {
+    let mut attr = RawTracepointAttr {
+        name: name.as_ptr() as u64,
+        prog_fd: prog.as_raw_fd() as u32,
+        ..RawTracepointAttr::default()
+    };
+    sys::bpf_fd(Command::RawTracepointOpen, &mut attr)
+}
 
 /// Attaches an LSM program to the hook it was loaded for.
 pub fn attach(prog: &OwnedFd) -> Result<OwnedFd, Errno> {

@@ -127,6 +127,29 @@ pub(crate) unsafe fn bpf_fd_contested(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Counts the hits of a tracepoint, by its number in tracefs, on one processor. A read gives the count.
+pub fn count_tracepoint(id: u64, cpu: i32) -> Result<OwnedFd, Errno> {
+    const PERF_TYPE_TRACEPOINT: u32 = 2;
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    // The first version of `struct perf_event_attr`: type and size, the number, and what stays zero.
+    let mut attr = [0u64; 8];
+    attr[0] = u64::from(PERF_TYPE_TRACEPOINT) | (size_of_val(&attr) as u64) << 32;
+    attr[1] = id;
+    // SAFETY: The kernel only reads the attributes, which have no address.
+    let fd = result_of(unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            attr.as_ptr(),
+            -1,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    })?;
+    // SAFETY: The kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// `BPF_TOKEN_CREATE` with any bytes for an attr: it holds no address, and the kernel only reads it.
 pub fn token_create(attr: &[u8]) -> Result<OwnedFd, Errno> {
     let fd = bpf_raw(

@@ -34,6 +34,13 @@ pub fn has_events() -> bool {
     Path::new(TRACEFS).join("events/bpf_token").exists()
 }
 
+/// The number of an event, which perf knows it by.
+pub fn event_id(name: &str) -> u64 {
+    let path = format!("{TRACEFS}/events/bpf_token/{name}/id");
+    let id = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    id.trim().parse().expect("a number")
+}
+
 fn mount_tracefs() {
     if !Path::new(TRACEFS).join("events").exists() {
         let none: Option<&std::ffi::CStr> = None;

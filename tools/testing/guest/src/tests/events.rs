@@ -2,7 +2,10 @@
 
 //! D4: the trace events `bpf_token:*`. Those of refused commands are checked by the matrix, too.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 use guest::bpf;
@@ -11,6 +14,7 @@ use guest::bpf::Masks;
 use guest::container;
 use guest::container::Delegation;
 use guest::container::Instance;
+use guest::insn;
 use guest::kernel;
 use guest::sys::Command;
 use libtest_mimic::Trial;
@@ -29,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         program_keeps_its_token,
         token_refused,
         nothing_for_what_is_granted,
+        tracefs_perf_and_programs_at_once,
     ]
 }
 
@@ -159,4 +164,77 @@ fn nothing_for_what_is_granted() {
         bpf::btf_load(&usage::btf(), Some(token.as_raw_fd())).expect("granted");
         assert!(trace.read().is_empty());
     });
+}
+
+/// Who looks at one event in two more ways.
+struct Watched {
+    name: &'static std::ffi::CStr,
+    prog: OwnedFd,
+    _attached: OwnedFd,
+    counts: Vec<OwnedFd>,
+}
+
+impl Watched {
+    fn new(name: &'static std::ffi::CStr) -> Self {
+        const RAW_TRACEPOINT: u32 = 17;
+        let insns = [insn::mov_imm(0, 0), insn::exit()];
+        let prog = bpf::prog_of_type(RAW_TRACEPOINT, &insns, None).expect("a program");
+        let attached = bpf::attach_raw_tracepoint(name, &prog).expect("a raw tracepoint");
+        let id = trace::event_id(name.to_str().expect("ASCII"));
+        let cpus = std::thread::available_parallelism().expect("processors");
+        let counts = (0..cpus.get() as i32)
+            .map(|cpu| guest::sys::count_tracepoint(id, cpu).expect("perf"))
+            .collect();
+        Self {
+            name,
+            prog,
+            _attached: attached,
+            counts,
+        }
+    }
+
+    /// How often the program ran, and how often perf counted the event.
+    fn seen(self) -> (u64, u64) {
+        let fdinfo = format!("/proc/self/fdinfo/{}", self.prog.as_raw_fd());
+        let fdinfo = std::fs::read_to_string(fdinfo).expect("fdinfo");
+        let runs = fdinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("run_cnt:\t"));
+        let runs = runs.expect("run_cnt").parse().expect("a number");
+        let counts = self.counts.into_iter().map(|fd| {
+            let mut count = [0; 8];
+            File::from(fd).read_exact(&mut count).expect("a count");
+            u64::from_ne_bytes(count)
+        });
+        (runs, counts.sum())
+    }
+}
+
+/// All events, each with three who want it.
+fn tracefs_perf_and_programs_at_once() {
+    if !kernel::explains() {
+        return;
+    }
+    let _counted = kernel::Sysctl::set("kernel/bpf_stats_enabled", "1");
+    let trace = Trace::with_uses();
+    let watched = [
+        c"bpf_token_create",
+        c"bpf_token_use",
+        c"bpf_token_refuse",
+        c"bpf_token_free",
+    ]
+    .map(Watched::new);
+    container::run(&Delegation::ANY, |instance| {
+        let token = instance.token();
+        bpf::map_create(MapType::Hash, Some(token.as_raw_fd())).expect("granted");
+        let attr = bpf::token_create_attr(0, -1);
+        assert_eq!(guest::sys::token_create(&attr).err(), Some(Errno::BADF));
+    });
+    let names: Vec<String> = trace.read().into_iter().map(|event| event.name).collect();
+    for watched in watched {
+        let name = watched.name.to_str().expect("ASCII");
+        let traced = names.iter().filter(|other| *other == name).count() as u64;
+        assert!(traced > 0, "{name}: {names:?}");
+        assert_eq!(watched.seen(), (traced, traced), "{name}");
+    }
 }

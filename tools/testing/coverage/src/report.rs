@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What ran, by suite and by line.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::list::List;
+use crate::list::Missing;
+use crate::map::Map;
+use crate::map::Place;
+use crate::translated::Translated;
+
+/// The blocks that ran.
+pub struct Report<'a> {
+    map: &'a Map,
+    ran: Vec<bool>,
+    suites: Vec<(String, usize)>,
+}
+
+/// How many blocks of a line there are, and ran.
+#[derive(Default)]
+struct Count {
+    line: u32,
+    blocks: usize,
+    ran: usize,
+    /// Of those that did not run, the first address and what they are inlined into.
+    others: Vec<(u64, String)>,
+}
+
+impl Count {
+    fn missing(&self) -> Option<Missing> {
+        match self.ran {
+            ran if ran == self.blocks => None,
+            0 => Some(Missing::All),
+            _ => Some(Missing::Part),
+        }
+    }
+}
+
+impl<'a> Report<'a> {
+    /// Nothing ran yet.
+    pub fn new(map: &'a Map) -> Self {
+        Self {
+            map,
+            ran: vec![false; map.blocks.len()],
+            suites: Vec::new(),
+        }
+    }
+
+    /// Adds what ran in the guest of a suite.
+    pub fn add(&mut self, suite: &str, translated: &Translated) {
+        let mut count = 0;
+        for (block, ran) in self.map.blocks.iter().zip(&mut self.ran) {
+            if translated.has_all(&block.instructions) {
+                count += 1;
+                *ran = true;
+            }
+        }
+        self.suites.push((suite.into(), count));
+    }
+
+    /// One line for each suite, and one for all.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let all = (
+            "all suites".to_string(),
+            self.ran.iter().filter(|ran| **ran).count(),
+        );
+        for (suite, ran) in self.suites.iter().chain([&all]) {
+            let _ = writeln!(
+                text,
+                "  blocks that ran in {suite:<28} {ran:5} of {}",
+                self.ran.len()
+            );
+        }
+        text
+    }
+
+    fn counts(&self) -> BTreeMap<&'a Place, Count> {
+        let mut counts: BTreeMap<_, Count> = BTreeMap::new();
+        for (block, ran) in self.map.blocks.iter().zip(&self.ran) {
+            let count = counts.entry(&block.place).or_default();
+            count.line = block.line;
+            count.blocks += 1;
+            if *ran {
+                count.ran += 1;
+            } else {
+                count
+                    .others
+                    .push((block.instructions[0], block.inside.clone()));
+            }
+        }
+        counts
+    }
+
+    /// Where the list and what ran differ.
+    pub fn complaints(&self, list: &List) -> Vec<String> {
+        let counts = self.counts();
+        let mut complaints = Vec::new();
+        for (place, count) in &counts {
+            let Place {
+                file,
+                function,
+                text,
+            } = place;
+            let listed = list.get(place).map(|(missing, _)| *missing);
+            match (count.missing(), listed) {
+                (missing, listed) if missing == listed => {}
+                (Some(missing), _) => {
+                    let (line, blocks, others) = (count.line, count.blocks, &count.others);
+                    let mut complaint = format!(
+                        "{} of {blocks} blocks of line {line} did not run: {missing} {file}: {function}: {text}",
+                        others.len(),
+                    );
+                    for (address, inside) in others {
+                        let _ = write!(complaint, "\n    {address:#x} {inside}");
+                    }
+                    complaints.push(complaint);
+                }
+                (None, _) => complaints.push(format!(
+                    "all of its blocks ran, so it need not be listed: {file}: {function}: {text}"
+                )),
+            }
+        }
+        for (place, missing) in list.entries() {
+            if !counts.contains_key(place) {
+                let Place {
+                    file,
+                    function,
+                    text,
+                } = place;
+                complaints.push(format!(
+                    "there is no such line: {missing} {file}: {function}: {text}"
+                ));
+            }
+        }
+        complaints
+    }
+
+    /// All lines that have blocks, by file, and how many of them ran.
+    pub fn text(&self, list: &List) -> String {
+        let mut text = self.table();
+        let counts = self.counts();
+        let mut lines: Vec<_> = counts.into_iter().collect();
+        lines.sort_by(|(a, x), (b, y)| (&a.file, x.line, a).cmp(&(&b.file, y.line, b)));
+        let mut file = "";
+        for (place, count) in lines {
+            if place.file != file {
+                file = &place.file;
+                let _ = writeln!(text, "\n{file}");
+            }
+            let mark = if count.missing().is_some() { '-' } else { ' ' };
+            let Count {
+                line, blocks, ran, ..
+            } = count;
+            let _ = writeln!(
+                text,
+                "{mark} {ran:4} of {blocks:4}  {line:4} {}: {}",
+                place.function, place.text
+            );
+            if let Some((_, reason)) = list.get(place) {
+                let _ = writeln!(text, "                    ({reason})");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Block;
+
+    fn map() -> Map {
+        let place = |text: &str| Place {
+            file: "a.rs".into(),
+            function: "f".into(),
+            text: text.into(),
+        };
+        let block = |text, line, address| Block {
+            place: place(text),
+            line,
+            inside: "g:3".into(),
+            instructions: vec![address],
+        };
+        Map {
+            filter: String::new(),
+            blocks: vec![block("x?;", 1, 1), block("x?;", 1, 2), block("y", 2, 3)],
+        }
+    }
+
+    fn complaints(log: &str, list: &str) -> Vec<String> {
+        let map = map();
+        let mut report = Report::new(&map);
+        report.add("one", &Translated::parse(log));
+        report.complaints(&List::parse(list).expect("a list"))
+    }
+
+    #[test]
+    fn what_did_not_run_is_named() {
+        let told = complaints("0x1: x\n", "");
+        assert_eq!(
+            told,
+            [
+                "1 of 2 blocks of line 1 did not run: part a.rs: f: x?;\n    0x2 g:3",
+                "1 of 1 blocks of line 2 did not run: all a.rs: f: y\n    0x3 g:3",
+            ]
+        );
+        assert!(complaints("0x1: x\n", "= why\npart a.rs: f: x?;\nall a.rs: f: y\n").is_empty());
+        assert!(complaints("0x1: x\n0x2: x\n0x3: x\n", "").is_empty());
+    }
+
+    #[test]
+    fn a_list_that_says_too_much_is_an_error() {
+        // More of the line runs than the list says, all of it does, and there is no such line.
+        assert_eq!(
+            complaints("0x1: x\n0x3: x\n", "= why\nall a.rs: f: x?;\n").len(),
+            1
+        );
+        assert_eq!(
+            complaints("0x1: x\n0x2: x\n0x3: x\n", "= why\nall a.rs: f: y\n").len(),
+            1
+        );
+        assert_eq!(
+            complaints("0x1: x\n0x2: x\n0x3: x\n", "= why\nall a.rs: f: z\n").len(),
+            1
+        );
+    }
+
+    #[test]
+    fn suites_add_up() {
+        let map = map();
+        let mut report = Report::new(&map);
+        report.add("one", &Translated::parse("0x1: x\n"));
+        report.add("two", &Translated::parse("0x1: x\n0x2: x\n"));
+        let table = report.table();
+        assert!(
+            table.contains("all suites                       2 of 3"),
+            "{table}"
+        );
+        assert!(report
+            .text(&List::parse("").expect("a list"))
+            .contains("-    0 of    1     2 f: y"));
+    }
+}
