@@ -116,7 +116,7 @@ fn map(rng: &mut Rng, attributes: &mut Attributes) {
     };
     let usual = bpf::map_attr_of(map_type);
     for field in Command::MapCreate.fields() {
-        if field.kind != Kind::Bytes {
+        if field.kind == Kind::Number {
             attributes.set(*field, usual.get(*field));
         }
     }
@@ -166,6 +166,21 @@ fn restrict(rng: &mut Rng, attributes: &mut Attributes) {
     }
 }
 
+/// Makes a command ask for another type, and be as it should be otherwise, its token apart.
+fn retype(rng: &mut Rng, attributes: &mut Attributes) {
+    let Some(flags) = attributes.command.flags_field() else {
+        return;
+    };
+    let kept = attributes.get(flags) & u64::from(attr::BPF_F_TOKEN_FD);
+    match attributes.command {
+        Command::MapCreate => map(rng, attributes),
+        Command::ProgLoad => prog(rng, attributes),
+        _ => return,
+    }
+    let before = attributes.get(flags);
+    attributes.set(flags, before | kept);
+}
+
 /// Changes a field, what is beyond the fields, or the size.
 pub fn change(rng: &mut Rng, attributes: &mut Attributes) {
     let end = attributes.command.end() as u32;
@@ -199,7 +214,8 @@ pub fn change(rng: &mut Rng, attributes: &mut Attributes) {
                 attributes.set(field, pick(rng, &odd));
             }
         }
-        4 => {
+        4..7 => retype(rng, attributes),
+        7 => {
             if let Some(field) = attributes.command.flags_field() {
                 let flag = 1 << rng.u32(..20);
                 let before = attributes.get(field);

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use guest::attr::map_create;
 use guest::attr::token_create;
 use guest::sys::Command;
 use rustix::io::Errno;
@@ -206,6 +207,14 @@ impl Model<'_> {
                 let is_new = attributes.get(token_create::flags) == 1;
                 (is_new && self.rules.has(Rule::Restrict)).then_some(Rule::Restrict)
             }
+            Act::Reconfigure { context } => {
+                let Thing::Context(context) = self.slot(step.actor, *context).thing else {
+                    return None;
+                };
+                let named = self.contexts[context].remount?;
+                let names = named.iter().any(Option::is_some);
+                (names && self.rules.has(Rule::Remount)).then_some(Rule::Remount)
+            }
             Act::Set {
                 context,
                 key,
@@ -247,6 +256,21 @@ impl Model<'_> {
                 };
                 let expected = shown(self.names, self.instances[instance].masks).join(",");
                 expect(*told == expected, || format!("must show {expected:?}"))
+            }
+            Act::Reconfigure { context } => {
+                let Thing::Context(context) = self.slot(step.actor, *context).thing else {
+                    return Ok(());
+                };
+                let FsContext { instance, remount } = self.contexts[context];
+                let named = remount.unwrap_or_default();
+                let now = self.instances[instance].masks.iter();
+                let mut changes = named.iter().zip(now);
+                let changes = changes.any(|(named, now)| named.is_some_and(|named| named != *now));
+                let is_done = matches!(rust, Outcome::Ok(_));
+                expect(
+                    !(changes && is_done) || self.may_delegate(step.actor),
+                    || "what a BPF FS delegates is not theirs to change".to_owned(),
+                )
             }
             Act::Bpf { attributes, .. } if is_plain(attributes) => {
                 self.opinion_of_command(step.actor, attributes, rust)
@@ -347,6 +371,12 @@ impl Model<'_> {
             None | Some(Thing::Nothing | Thing::Mount(_)) => Found::NotOpen,
             Some(_) => Found::Other,
         }
+    }
+
+    /// Whether a process has CAP_SYS_ADMIN in the initial user namespace.
+    fn may_delegate(&self, actor: Actor) -> bool {
+        const SYS_ADMIN: u8 = 1 << 3;
+        actor == Actor::Manager && self.caps[actor as usize].0 & SYS_ADMIN != 0
     }
 
     /// How a process stands to tokens of the container.
@@ -509,8 +539,11 @@ fn is_plain(attributes: &Attributes) -> bool {
 fn can_be_refused_later(attributes: &Attributes) -> bool {
     match attributes.command {
         Command::BtfLoad | Command::BtfGetFdById => false,
-        // Of a hash map, seed and accounts; of LSM storage, more.
-        Command::MapCreate => attributes.get(guest::attr::map_create::map_flags) & 0xffff != 0,
+        // For its flags, or for a device.
+        Command::MapCreate => {
+            let odd = [map_create::map_flags, map_create::map_ifindex];
+            odd.iter().any(|field| attributes.get(*field) & 0xffff != 0)
+        }
         _ => true,
     }
 }

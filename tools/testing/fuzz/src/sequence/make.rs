@@ -199,15 +199,40 @@ fn remount(rng: &mut Rng) -> Vec<Step> {
     for _ in 0..=rng.u32(..2) {
         step(picker, set(rng, context));
     }
-    step(picker, Act::Reconfigure { context });
+    // Who sets need not be who applies, nor hold what they held.
+    let applier = match rng.u32(..4) {
+        0 => Actor::Container,
+        1 => {
+            step(picker, Act::Caps(Caps(rng.u8(..16))));
+            picker
+        }
+        _ => picker,
+    };
+    if applier != picker {
+        let slot = context;
+        step(
+            picker,
+            Act::Pass {
+                slot,
+                actor: applier,
+            },
+        );
+    }
+    step(applier, Act::Reconfigure { context });
     steps
 }
 
 /// Steps that belong together.
 pub fn some(rng: &mut Rng) -> Vec<Step> {
     match rng.u32(..24) {
-        0 => remount(rng),
-        1 => {
+        0 | 1 => remount(rng),
+        3..6 => {
+            let actor = actor(rng);
+            let caps = Act::Caps(Caps(rng.u8(..16)));
+            let acts = [caps, bpf(rng)];
+            acts.map(|act| Step { actor, act }).to_vec()
+        }
+        2 => {
             let slot = around(rng, slots::TOKEN);
             let other = pick(rng, &[Actor::Worker, Actor::Manager, Actor::Nested]);
             vec![
