@@ -19,8 +19,11 @@ case $kernel in
 rust) build=$OUT_OF ;;
 c) kind=c build=$OUT_OF with='' ;;
 debug) configs+=("$RUNNER/../debug.config") ;;
-# In whichever directory make is: it expands the variable with the flags of each object.
-cover) options+=('KCOV_INSTRUMENT=$(if $(filter kernel/bpf/syscall.o kernel/bpf/inode.o kernel/bpf/token/bpf_token.o,$@),y)') ;;
+cover)
+	# In whichever directory make is: it expands the variable with the flags of each object.
+	# shellcheck disable=SC2016 # make's variables
+	options+=('KCOV_INSTRUMENT=$(if $(filter kernel/bpf/syscall.o kernel/bpf/inode.o kernel/bpf/token/bpf_token.o,$@),y)')
+	;;
 lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/ kernel/bpf/inode.o kernel/bpf/syscall.o) ;;
 *) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug, cover." ;;
 esac
