@@ -58,6 +58,8 @@ struct FsContext {
     instance: usize,
     /// Whether it is for a remount, and what it named so far.
     remount: Option<[Option<u64>; 4]>,
+    /// Whether it was used for what the C kernel does not have: what more it takes may differ.
+    differs: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -160,11 +162,10 @@ impl Model<'_> {
         if let Some(rule) = self.beyond_c(step) {
             self.explain(rule);
             differs = true;
-            if let (Act::Set { .. }, Some(Thing::Context(context))) =
-                (&step.act, used.first().map(|slot| slot.thing))
-            {
-                let FsContext { instance, remount } = self.contexts[context];
-                self.instances[instance].differs |= remount.is_none();
+            if let Some(Thing::Context(context)) = used.first().map(|slot| slot.thing) {
+                let context = &mut self.contexts[context];
+                context.differs = true;
+                self.instances[context.instance].differs |= context.remount.is_none();
             }
         } else if let (Act::Reopen { slot }, Outcome::Ok(_)) = (&step.act, c) {
             let is_token = matches!(self.slot(step.actor, *slot).thing, Thing::Token { .. });
@@ -192,8 +193,11 @@ impl Model<'_> {
         let instance = match slot.thing {
             Thing::Root(instance) | Thing::Token { instance, .. } => Some(instance),
             Thing::Context(context) => {
-                let FsContext { instance, remount } = self.contexts[context];
-                remount.map(|_| instance)
+                let context = self.contexts[context];
+                if context.differs {
+                    return true;
+                }
+                context.remount.map(|_| context.instance)
             }
             Thing::Nothing | Thing::Mount(_) | Thing::Other => None,
         };
@@ -261,7 +265,9 @@ impl Model<'_> {
                 let Thing::Context(context) = self.slot(step.actor, *context).thing else {
                     return Ok(());
                 };
-                let FsContext { instance, remount } = self.contexts[context];
+                let FsContext {
+                    instance, remount, ..
+                } = self.contexts[context];
                 let named = remount.unwrap_or_default();
                 let now = self.instances[instance].masks.iter();
                 let mut changes = named.iter().zip(now);
@@ -443,6 +449,7 @@ impl Model<'_> {
                 if let FsContext {
                     instance,
                     remount: Some(named),
+                    ..
                 } = self.contexts[context]
                 {
                     self.remount(instance, named);
@@ -478,7 +485,11 @@ impl Model<'_> {
     }
 
     fn context(&mut self, instance: usize, remount: Option<[Option<u64>; 4]>) -> Thing {
-        self.contexts.push(FsContext { instance, remount });
+        self.contexts.push(FsContext {
+            instance,
+            remount,
+            differs: false,
+        });
         Thing::Context(self.contexts.len() - 1)
     }
 
@@ -487,7 +498,9 @@ impl Model<'_> {
         let (Some(kind), Thing::Context(context)) = (kind, self.slot(actor, context).thing) else {
             return;
         };
-        let FsContext { instance, remount } = self.contexts[context];
+        let FsContext {
+            instance, remount, ..
+        } = self.contexts[context];
         let mut masks = match remount {
             Some(_) => [0; 4],
             None => self.instances[instance].masks,
