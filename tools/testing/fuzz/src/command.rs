@@ -151,7 +151,7 @@ impl Request {
         match self.insn_cnt {
             _ if self.command != Command::ProgLoad => Instructions::Few,
             1..=MOST_OF_THE_UNPRIVILEGED => Instructions::Few,
-            1..=MOST => Instructions::Many,
+            n if n > MOST_OF_THE_UNPRIVILEGED && n <= MOST => Instructions::Many,
             _ => Instructions::Impossible,
         }
     }

@@ -453,11 +453,12 @@ impl<'a> Attr<'a> {
             field.size
         );
         let word = &mut self.words[field.at / 8];
-        *word = *word & !(mask << shift) | value << shift;
+        *word = (*word & !(mask << shift)) | (value << shift);
     }
 
     pub fn get(&self, field: Field) -> u64 {
-        self.words[field.at / 8] >> (8 * (field.at % 8)) & (u64::MAX >> (64 - 8 * field.size))
+        let mask = u64::MAX >> (64 - 8 * field.size);
+        (self.words[field.at / 8] >> (8 * (field.at % 8))) & mask
     }
 
     pub fn bytes(&self) -> Vec<u8> {
