@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs a command in the toolchain root. BUILD, the checkout and SHARE (if set) stand there at their own paths.
 # TREE, if set, is /linux there: what is built of one kernel tree is then built of any, as both stood at one path.
+# OUT, if set, stands there as the directory AS.
 # All mounts are in a private mount namespace and are gone with the command.
 
 . "$(dirname "$0")/common.sh"
@@ -26,6 +27,7 @@ mounts() {
 	if [ -n "${TREE:-}" ]; then
 		mkdir -p "$ROOT/linux"
 		mount --bind "$TREE" "$ROOT/linux"
+		[ -z "${OUT:-}" ] || [ "$OUT" = "$TREE/$AS" ] || mount --bind "$OUT" "$ROOT/linux/$AS"
 	fi
 	# Names and certificates are the host's, so that registries are reached as the host reaches them.
 	for file in /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt; do

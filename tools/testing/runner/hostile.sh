@@ -4,6 +4,7 @@
 # Rust, in the others. Ends with the line "N passed, N failed"; exits with 0 only if all ran and passed.
 #   STRESS   how many seconds of it (60)
 #   SEED, STRINGS, CALLS   as fuzz.sh has them
+#   SEQUENCES, TIME        as sequences.sh has them (600, 60)
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
@@ -11,7 +12,7 @@ x86_64_only "make hostile"
 need_root "make hostile"
 [[ ${STRESS:=60} =~ ^[1-9][0-9]*$ ]] || die "STRESS=$STRESS is not a number of seconds; it is 1 or more."
 
-new_run hostile rust c debug
+new_run hostile rust c debug cover
 build_suites fuzz hostile
 ask_about_kvm
 
@@ -57,6 +58,11 @@ fuzz() {
 	RUN=$RUN "$RUNNER/fuzz.sh" || status=$?
 	echo "$status" >"$RESULTS/fuzz.log.status"
 }
+sequences() {
+	local status=0
+	RUN=$RUN SEQUENCES=${SEQUENCES:-600} TIME=${TIME:-60} "$RUNNER/sequences.sh" || status=$?
+	echo "$status" >"$RESULTS/sequences.log.status"
+}
 guests() {
 	suites &
 	local suites=$!
@@ -76,12 +82,14 @@ show() {
 
 step "the suites, faults and stress in the debug kernel, and large numbers" "$RESULTS/guests.log" guests
 step "C against Rust" "$RESULTS/fuzz.log" fuzz
+step "sequences of steps, C against Rust" "$RESULTS/sequences.log" sequences
 
 show "$RESULTS/suites.log" "^complaints and losses"
 show "$RESULTS/faults.log" "^operation "
 show "$RESULTS/stress.log" "^stress for "
 show "$RESULTS/scale.log" "number .*first"
 show "$RESULTS/fuzz.log" "distinct outcomes$"
+show "$RESULTS/sequences.log" "addresses reached"
 # The debug kernel runs what the Rust kernel does.
 total "libtest:guest-rust:our tests, debug kernel:$RESULTS/guest.log" \
 	"libtest:bpftoken-debug:library and bpftoken, debug kernel:$RESULTS/bpftoken.log" \
@@ -92,4 +100,5 @@ total "libtest:guest-rust:our tests, debug kernel:$RESULTS/guest.log" \
 	"program:faults:faults, debug kernel:$RESULTS/faults.log" \
 	"program:stress:stress, debug kernel:$RESULTS/stress.log" \
 	"program:scale:scale, Rust kernel:$RESULTS/scale.log" \
-	"program:fuzz:C against Rust:$RESULTS/fuzz.log" || exit 1
+	"program:fuzz:C against Rust:$RESULTS/fuzz.log" \
+	"program:sequences:sequences, C against Rust:$RESULTS/sequences.log" || exit 1

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh rust|c|debug: builds that kernel; the last line of its output is the path of its image.
+# kernel.sh rust|c|debug|cover: builds that kernel; the last line of its output is the path of its image.
 #   COPY   a file to copy the image to, for a run that later builds must not change
 #   rust   our tree, CONFIG_BPF_TOKEN_RUST=y
 #   c      the untouched tree, the same configuration otherwise
 #   debug  our tree, with what debug.config adds to the configuration
+#   cover  as rust, with KCOV in what our patches touch and in what they add
 #   lint   for lint.sh: our tree, with clippy in place of the compiler: the kernel crate and ours, and no image
 
 . "$(dirname "$0")/common.sh"
@@ -18,10 +19,17 @@ case $kernel in
 rust) build=$OUT_OF ;;
 c) kind=c build=$OUT_OF with='' ;;
 debug) configs+=("$RUNNER/../debug.config") ;;
+cover)
+	# In whichever directory make is: it expands the variable with the flags of each object.
+	# shellcheck disable=SC2016 # make's variables
+	options+=('KCOV_INSTRUMENT=$(if $(filter kernel/bpf/syscall.o kernel/bpf/inode.o kernel/bpf/token/bpf_token.o,$@),y)')
+	;;
 lint) options=(CLIPPY=1) targets=(prepare kernel/bpf/token/ kernel/bpf/inode.o kernel/bpf/syscall.o) ;;
-*) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug." ;;
+*) die "KERNEL=$kernel is not a kernel of this project; it is one of: rust, c, debug, cover." ;;
 esac
-[ "$kernel" != debug ] || x86_64_only "KERNEL=debug"
+case $kernel in
+debug | cover) x86_64_only "KERNEL=$kernel" ;;
+esac
 # No decompressor: what is packed here would be unpacked by an emulated processor.
 [ "$ARCH" = x86_64 ] || targets=("${targets[@]/vmlinux/Image}")
 # The last word on an option counts.
@@ -31,6 +39,9 @@ fragment() {
 }
 tree=$BUILD/linux-$kind
 out=$tree/$build
+# Where the objects stand as they are made.
+from=$build
+[ "$kernel" != cover ] || from=$OUT_OF
 # What a guest boots: Image, or, by PVH, vmlinux without its symbols.
 image=$out/vmlinux.boot
 
@@ -67,8 +78,10 @@ if is_current; then give; fi
 lock "kernel-$kind"
 "$RUNNER/tree.sh" "$kind"
 
+# What is borrowed of another directory stands where that did: the tools among it are built again otherwise, and with them
+# all that they go through.
 kmake() {
-	TREE=$tree in_root make -C /linux -s O="$build" ARCH="$ARCH" LLVM=1 CC=clang HOSTCC=clang \
+	TREE=$tree OUT=$out AS=$from in_root make -C /linux -s O="$from" ARCH="$ARCH" LLVM=1 CC=clang HOSTCC=clang \
 		KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=token KBUILD_BUILD_HOST=token -j"$JOBS" \
 		"${options[@]}" "$@"
 }
@@ -91,24 +104,26 @@ configure() {
 borrow() {
 	local file
 	rm -rf "$out.new"
-	cp -a --reflink=auto "$other/$build" "$out.new"
+	cp -a --reflink=auto "$other/$from" "$out.new"
 	rm -f "$out.new"/{.image-of,.configured,vmlinux.boot}
-	while read -r file; do
+	# Of one tree, what is newer than the objects is so already.
+	[ "$other" = "$tree" ] || while read -r file; do
 		[ ! -e "$tree/$file" ] || touch "$tree/$file"
 	done <"$BUILD/linux-rust/.ours"
 	mv "$out.new" "$out"
 }
 case $kernel in
-c) other=$BUILD/linux-rust ;;
+c | cover) other=$BUILD/linux-rust ;;
 rust) other=$BUILD/linux-c ;;
 *) other='' ;;
 esac
-if [ -n "$other" ] && [ ! -e "$out" ] && [ -e "$other/$build/.image-of" ] &&
+if [ -n "$other" ] && [ ! -e "$out" ] && [ -e "$other/$from/.image-of" ] &&
 	cmp -s "$other/.unpacked-from" "$tree/.unpacked-from"; then
 	(
-		flock 7
+		# Ours is locked already.
+		[ "$other" = "$tree" ] || flock 7
 		step "copying the objects of the other kernel ($kernel)" "$LOGS/copy-$kernel.log" borrow
-	) 7>"$BUILD/.lock-kernel-${other##*linux-}"
+	) 7>>"$BUILD/.lock-kernel-${other##*linux-}"
 fi
 
 mkdir -p "$out"

@@ -205,7 +205,7 @@ pub fn repair(command: Command, attr: &mut Vec<u8>) {
         set(attr, field, fd | FIRST_FD);
     }
     for offset in command.addresses() {
-        let field = &mut attr[*offset..][..8];
+        let field = &mut attr[offset..][..8];
         let address = u64::from_le_bytes(field.try_into().expect("eight bytes"));
         let ours = memory::START as u64..memory::END as u64;
         let is_written = command == Command::ObjGetInfoByFd;

@@ -5,26 +5,25 @@
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 
+use guest::attr::info;
 use guest::container;
 use guest::container::Instance;
 use guest::context::Context;
 use guest::kernel::Sysctl;
 use guest::process;
 use guest::process::Link;
+use guest::rules::set_of;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::CWD;
-use rustix::thread::CapabilitySet;
 
 use crate::case::Call;
 use crate::case::CallSaw;
-use crate::case::Caller;
 use crate::case::Command;
 use crate::case::Errno;
 use crate::case::Reopen;
 use crate::case::Saw;
 use crate::descriptors;
-use crate::layout::field;
 use crate::layout::Descriptor;
 use crate::layout::DELEGATED;
 use crate::memory::Memory;
@@ -98,24 +97,12 @@ fn perform(acts: &[(usize, Act<'_>)], descriptors: Vec<OwnedFd>, output: &Output
     let _descriptors = descriptors::number(descriptors);
     let mut memory = Memory::map().expect("memory");
     for (index, act) in acts {
-        let saw = process::with_capabilities(capabilities(act.caller()), || match act {
+        let saw = process::with_capabilities(set_of(act.caller().caps), || match act {
             Act::Call(call) => Saw::Call(make(call, &mut memory)),
             Act::Reopen(reopen) => Saw::Reopen(open_again(reopen)),
         });
         writer.saw(*index, saw);
     }
-}
-
-fn capabilities(caller: Caller) -> CapabilitySet {
-    let all = [
-        CapabilitySet::BPF,
-        CapabilitySet::PERFMON,
-        CapabilitySet::NET_ADMIN,
-        CapabilitySet::SYS_ADMIN,
-    ];
-    let held = all.into_iter().enumerate();
-    held.filter(|(bit, _)| caller.caps & (1 << bit) != 0)
-        .fold(CapabilitySet::empty(), |held, (_, cap)| held | cap)
 }
 
 fn make(call: &Call, memory: &mut Memory) -> CallSaw {
@@ -130,7 +117,7 @@ fn make(call: &Call, memory: &mut Memory) -> CallSaw {
         }
         _ => None,
     };
-    let asked = Descriptor::of(call.word(field::INFO_FD));
+    let asked = Descriptor::of(call.word(info::bpf_fd.at));
     let is_info_of_token = !gives_descriptor
         && asked.is_none_or(|asked| asked.delegated().is_some() || asked == Descriptor::TokenPath);
     CallSaw {

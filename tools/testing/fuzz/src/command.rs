@@ -3,6 +3,16 @@
 //! Which calls are refused for their token's sake, or for want of one: rules 3, 5 and 6 of the design, as far as the
 //! attributes that are made here go.
 
+use guest::attr::common;
+use guest::attr::map_create;
+use guest::attr::prog_load;
+use guest::attr::token_create;
+use guest::rules;
+use guest::rules::Asked;
+use guest::rules::Cap;
+use guest::rules::BPF;
+use guest::rules::PERFMON;
+use guest::rules::SYS_ADMIN;
 use rustix::io::Errno;
 
 use crate::case::Attr;
@@ -10,7 +20,6 @@ use crate::case::Call;
 use crate::case::Caller;
 use crate::case::Command;
 use crate::creation::not_created;
-use crate::layout::field;
 use crate::layout::Descriptor;
 use crate::layout::ATTR_SIZE;
 use crate::layout::BPF_F_TOKEN_FD;
@@ -21,18 +30,13 @@ use crate::names::CMDS;
 use crate::names::MAPS;
 use crate::names::PROGS;
 use crate::options;
-use crate::privilege::needs;
-use crate::privilege::Cap;
-use crate::privilege::Need;
 use crate::privilege::ARRAY;
-use crate::privilege::BPF;
 use crate::privilege::DEVMAP;
 use crate::privilege::HASH;
-use crate::privilege::PERFMON;
 use crate::privilege::RINGBUF;
 use crate::privilege::STACK;
-use crate::privilege::SYS_ADMIN;
 use crate::rules::Rules;
+use crate::sequence::Attributes;
 
 /// A refusal that Rust gives a reason for.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +54,7 @@ pub fn well_formed(call: &Call) -> bool {
     };
     let common = call.common.as_ref();
     is_taken(&call.attr, call.size, ATTR_SIZE)
-        && common.is_none_or(|common| is_taken(&common.attr, common.size, field::COMMON_END))
+        && common.is_none_or(|common| is_taken(&common.attr, common.size, common::END))
         && Attr::of(&call.attr, call.size).is_zero_from(call.command.end())
 }
 
@@ -63,7 +67,14 @@ pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
     let request = Request::of(call.command, &attr);
     match call.command {
         Command::ObjGetInfoByFd => return None,
-        Command::TokenCreate => return not_created(call.caller, attr.u32(field::CREATE_FD), false),
+        Command::TokenCreate => {
+            return not_created(
+                names,
+                call.caller,
+                attr.u32(token_create::bpffs_fd.at),
+                false,
+            )
+        }
         Command::MapCreate if !map_is_valid(&attr, call.caller) => return None,
         Command::ProgLoad | Command::BtfLoad | Command::BtfGetFdById
             if request.flags & !request.valid_flags() & !BPF_F_TOKEN_FD != 0 =>
@@ -72,12 +83,8 @@ pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
         }
         _ => (),
     }
-    admission(
-        names,
-        call.caller,
-        &request,
-        attr.u32(call.command.token_field()),
-    )
+    let fd = attr.u32(call.command.token_field());
+    admission(names, call.caller, &request, what_is(names, fd), fd)
 }
 
 /// What a command asks for.
@@ -96,10 +103,23 @@ impl Request {
         Self {
             command,
             flags: command.flags_field().map_or(0, |flags| attr.u32(flags)),
-            object_type: attr.u32(field::MAP_TYPE),
-            attach_type: of_prog(field::PROG_ATTACH_TYPE),
-            insn_cnt: of_prog(field::PROG_INSN_CNT),
+            object_type: attr.u32(map_create::map_type.at),
+            attach_type: of_prog(prog_load::expected_attach_type.at),
+            insn_cnt: of_prog(prog_load::insn_cnt.at),
         }
+    }
+
+    /// That of attributes of a sequence, if it is one of the commands that take a token.
+    pub fn of_attributes(attributes: &Attributes) -> Option<Self> {
+        let command = match attributes.command {
+            guest::sys::Command::MapCreate => Command::MapCreate,
+            guest::sys::Command::ProgLoad => Command::ProgLoad,
+            guest::sys::Command::BtfLoad => Command::BtfLoad,
+            guest::sys::Command::BtfGetFdById => Command::BtfGetFdById,
+            _ => return None,
+        };
+        let bytes = attributes.bytes();
+        Some(Self::of(command, &Attr::of(&bytes, attributes.size())))
     }
 
     fn valid_flags(&self) -> u32 {
@@ -110,9 +130,34 @@ impl Request {
         }
     }
 
+    /// Which capabilities it needs, and what for.
+    fn needs(&self, names: &Names, disabled: bool) -> Vec<(Cap, String)> {
+        let kind = match self.command {
+            Command::ProgLoad => PROGS,
+            _ => MAPS,
+        };
+        let asked = Asked {
+            command: self.command.of_bpf(),
+            command_name: &names[CMDS].name_of(self.command as u32),
+            object_type: self.object_type,
+            type_name: &names[kind].name_of(self.object_type),
+        };
+        rules::needs(asked, disabled)
+    }
+
+    fn instructions(&self) -> Instructions {
+        const MOST: u32 = 1_000_000;
+        const MOST_OF_THE_UNPRIVILEGED: u32 = 4096;
+        match self.insn_cnt {
+            _ if self.command != Command::ProgLoad => Instructions::Few,
+            1..=MOST_OF_THE_UNPRIVILEGED => Instructions::Few,
+            n if n > MOST_OF_THE_UNPRIVILEGED && n <= MOST => Instructions::Many,
+            _ => Instructions::Impossible,
+        }
+    }
+
     /// What of it a token does not delegate.
-    fn lacks(&self, names: &Names, delegated: [&str; 4]) -> Option<String> {
-        let masks = masks_of(names, delegated);
+    fn lacks(&self, names: &Names, masks: [u64; 4]) -> Option<String> {
         let lacks = |kind: usize, value: u32| {
             let known = masks[kind] & names[kind].known;
             let delegates = value < 64 && known & (1 << value) != 0;
@@ -153,13 +198,14 @@ pub fn verified_without(names: &Names, call: &Call) -> Option<String> {
     let request = Request::of(call.command, &attr);
     let mut unused = Some("no token was given".to_owned());
     if request.flags & BPF_F_TOKEN_FD != 0 {
-        if let Found::Token(delegated) = what_is(attr.u32(call.command.token_field())) {
-            unused = request.lacks(names, delegated);
+        let fd = attr.u32(call.command.token_field());
+        if let Found::Token(masks) = what_is(names, fd) {
+            unused = request.lacks(names, masks);
         }
     }
     let lacks = |cap: &Cap| !call.caller.capable_by(unused.is_none(), *cap);
     let missing: Vec<_> = [BPF, PERFMON].into_iter().filter(lacks).collect();
-    let names: Vec<_> = missing.iter().map(|cap| cap.1).collect();
+    let names: Vec<_> = missing.iter().map(|cap| cap.name).collect();
     let place = match &unused {
         None => "the user namespace that owns the token".to_owned(),
         Some(unused) => format!("the initial user namespace, because {unused}"),
@@ -168,11 +214,18 @@ pub fn verified_without(names: &Names, call: &Call) -> Option<String> {
     (!missing.is_empty()).then(|| format!("the program was verified without {names} in {place}"))
 }
 
-fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Option<Refusal> {
+/// What is said of a request with the descriptor `fd` of what was `found` there, if the rules refuse it.
+pub fn admission(
+    names: &Names,
+    caller: Caller,
+    request: &Request,
+    found: Found,
+    fd: u32,
+) -> Option<Refusal> {
     let mut unused = Some("no token was given".to_owned());
     if request.flags & BPF_F_TOKEN_FD != 0 {
-        match what_is(fd) {
-            Found::Token(delegated) => unused = request.lacks(names, delegated),
+        match found {
+            Found::Token(masks) => unused = request.lacks(names, masks),
             found => {
                 let open = found != Found::NotOpen;
                 let what = if open { "a BPF token" } else { "open" };
@@ -185,41 +238,46 @@ fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Optio
         }
     }
 
-    const MOST_INSNS: u32 = 1_000_000;
-    const MOST_UNPRIVILEGED_INSNS: u32 = 4096;
-    for need in needs(names, request, caller.disabled) {
-        let count = request.insn_cnt;
-        let (cap, purpose, errno) = match need {
-            Need::Cap(cap, purpose) => (cap, purpose, Errno::PERM),
-            Need::Instructions if count == 0 || count > MOST_INSNS => {
-                let reason = format!("a program cannot have {count} instructions");
-                return Some(Refusal {
-                    errno: Errno::TOOBIG,
-                    reason,
-                    has_line: false,
-                });
+    let by_token = unused.is_none();
+    let place = match &unused {
+        None => "the user namespace that owns the token".to_owned(),
+        Some(unused) => format!("the initial user namespace, because {unused}"),
+    };
+    let refuse = |errno, reason| Refusal {
+        errno,
+        reason,
+        has_line: false,
+    };
+    let lacks = |(cap, purpose): &(Cap, String), errno| {
+        let reason = format!("{purpose} needs {} in {place}", cap.name);
+        (!caller.capable_by(by_token, *cap)).then(|| refuse(errno, reason))
+    };
+    let needs = request.needs(names, caller.disabled);
+    let of_command = usize::from(caller.disabled && rules::makes_objects(request.command.of_bpf()));
+    let (of_command, of_type) = needs.split_at(of_command);
+    let mut refusals = of_command.iter().map(|need| lacks(need, Errno::PERM));
+    refusals.find_map(|refusal| refusal).or_else(|| {
+        let refusal = match request.instructions() {
+            Instructions::Few => None,
+            Instructions::Many => {
+                let purpose = format!("a program of {} instructions", request.insn_cnt);
+                lacks(&(BPF, purpose), Errno::TOOBIG)
             }
-            Need::FewInstructions if count > MOST_UNPRIVILEGED_INSNS => (
-                BPF,
-                format!("a program of {count} instructions"),
-                Errno::TOOBIG,
-            ),
-            _ => continue,
+            Instructions::Impossible => {
+                let reason = format!("a program cannot have {} instructions", request.insn_cnt);
+                Some(refuse(Errno::TOOBIG, reason))
+            }
         };
-        if caller.capable_by(unused.is_none(), cap) {
-            continue;
-        }
-        let place = match &unused {
-            None => "the user namespace that owns the token".to_owned(),
-            Some(unused) => format!("the initial user namespace, because {unused}"),
-        };
-        return Some(Refusal {
-            errno,
-            reason: format!("{purpose} needs {} in {place}", cap.1),
-            has_line: false,
-        });
-    }
-    None
+        refusal.or_else(|| of_type.iter().find_map(|need| lacks(need, Errno::PERM)))
+    })
+}
+
+/// How many instructions a program has.
+enum Instructions {
+    Few,
+    /// As many as only the privileged may have.
+    Many,
+    Impossible,
 }
 
 /// What is behind a descriptor, as a command with a token asks.
@@ -227,16 +285,19 @@ fn admission(names: &Names, caller: Caller, request: &Request, fd: u32) -> Optio
 pub enum Found {
     NotOpen,
     Other,
-    Token([&'static str; 4]),
+    /// A token that permits this.
+    Token([u64; 4]),
 }
 
-pub fn what_is(fd: u32) -> Found {
+pub fn what_is(names: &Names, fd: u32) -> Found {
     const STANDARD: u32 = 3;
     match Descriptor::of(fd) {
         None if fd < STANDARD => Found::Other,
         // As if it were not open.
         None | Some(Descriptor::RootPath | Descriptor::TokenPath) => Found::NotOpen,
-        Some(descriptor) => descriptor.delegated().map_or(Found::Other, Found::Token),
+        Some(descriptor) => descriptor.delegated().map_or(Found::Other, |delegated| {
+            Found::Token(masks_of(names, delegated))
+        }),
     }
 }
 
@@ -253,18 +314,18 @@ fn map_is_valid(attr: &Attr<'_>, caller: Caller) -> bool {
     const INNER_MAP: u32 = 1 << 12;
     const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
 
-    let flags = attr.u32(field::MAP_FLAGS) & !BPF_F_TOKEN_FD;
+    let flags = attr.u32(map_create::map_flags.at) & !BPF_F_TOKEN_FD;
     let access_is_valid = flags & (RDONLY_PROG | WRONLY_PROG) != RDONLY_PROG | WRONLY_PROG;
     let only = |valid: u32| flags & !(valid | NUMA_NODE) == 0;
-    let map_type = attr.u32(field::MAP_TYPE);
+    let map_type = attr.u32(map_create::map_type.at);
     let key_size = if map_type == STACK { 0 } else { 4 };
     // Attributes that are cut short have zeros.
-    let has_size = attr.u32(field::MAP_KEY_SIZE) == key_size
-        && attr.u32(field::MAP_VALUE_SIZE) != 0
-        && attr.u32(field::MAP_MAX_ENTRIES) != 0;
+    let has_size = attr.u32(map_create::key_size.at) == key_size
+        && attr.u32(map_create::value_size.at) != 0
+        && attr.u32(map_create::max_entries.at) != 0;
     match map_type {
         HASH => {
-            (flags & ZERO_SEED == 0 || caller.capable(SYS_ADMIN))
+            (flags & ZERO_SEED == 0 || caller.capable_by(false, SYS_ADMIN))
                 && only(NO_PREALLOC | ZERO_SEED | ACCESS)
                 && access_is_valid
                 && has_size

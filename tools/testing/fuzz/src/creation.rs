@@ -2,6 +2,9 @@
 
 //! What calls of `BPF_TOKEN_CREATE` come to: rule 3 of the design, and section 10 of it, which C refuses whole.
 
+use guest::attr::token_create;
+use guest::rules::set_of;
+use guest::rules::BPF;
 use rustix::io::Errno;
 
 use crate::case::Attr;
@@ -14,13 +17,11 @@ use crate::command::masks_of;
 use crate::command::what_is;
 use crate::command::Found;
 use crate::command::Refusal;
-use crate::layout::field;
 use crate::layout::Descriptor;
 use crate::layout::DELEGATED;
 use crate::log::addition;
 use crate::names;
 use crate::names::Names;
-use crate::privilege::BPF;
 use crate::rules::Rule;
 use crate::rules::Rules;
 
@@ -31,8 +32,8 @@ const NOTHING_LEFT: &str = "of what the allowed_ fields name, nothing is delegat
 /// The flags and the fields behind the descriptor.
 fn restriction(call: &Call) -> (u32, [u64; 4]) {
     let attr = Attr::of(&call.attr, call.size);
-    let fields = [0, 1, 2, 3].map(|index| attr.u64(field::CREATE_ALLOWED + 8 * index));
-    (attr.u32(field::CREATE_FLAGS), fields)
+    let fields = [0, 1, 2, 3].map(|index| attr.u64(token_create::allowed_cmds.at + 8 * index));
+    (attr.u32(token_create::flags.at), fields)
 }
 
 /// Whether a call uses what C does not have.
@@ -71,8 +72,8 @@ fn outcome(names: &Names, call: &Call) -> Result<NewToken, Refusal> {
         let step = "the allowed_ fields need the flag BPF_F_TOKEN_RESTRICT";
         return refuse(Errno::INVAL, step);
     }
-    let fd = call.word(field::CREATE_FD);
-    if let Some(refusal) = not_created(call.caller, fd, true) {
+    let fd = call.word(token_create::bpffs_fd.at);
+    if let Some(refusal) = not_created(names, call.caller, fd, true) {
         return Err(refusal);
     }
     // What is not a token is the root of the instance that delegates all.
@@ -107,10 +108,10 @@ fn refusal(errno: Errno, step: &str) -> Refusal {
 }
 
 /// Why no token is made of a descriptor, if none is. `restricted` with the flag by which it may be that of a token.
-pub fn not_created(caller: Caller, fd: u32, restricted: bool) -> Option<Refusal> {
+pub fn not_created(names: &Names, caller: Caller, fd: u32, restricted: bool) -> Option<Refusal> {
     let refusal = |errno, step: &str| Some(refusal(errno, step));
     let (inside, delegates) = match Descriptor::of(fd) {
-        _ if what_is(fd) == Found::NotOpen => {
+        _ if what_is(names, fd) == Found::NotOpen => {
             let step = format!(
                 "descriptor {} is not open, or was opened with O_PATH",
                 fd as i32
@@ -144,7 +145,7 @@ pub fn not_created(caller: Caller, fd: u32, restricted: bool) -> Option<Refusal>
     if caller.outside == inside {
         let step = "the BPF file system belongs to another user namespace";
         refusal(Errno::PERM, step)
-    } else if caller.caps & BPF.0 == 0 {
+    } else if !set_of(caller.caps).contains(BPF.set) {
         refusal(Errno::PERM, "this needs CAP_BPF in the user namespace")
     } else if caller.outside {
         let step = "the initial user namespace has none: there, CAP_BPF does what a token does";

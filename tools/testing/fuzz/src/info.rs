@@ -3,13 +3,13 @@
 //! What `BPF_OBJ_GET_INFO_BY_FD` tells of a token: `struct bpf_token_info` is longer by a cookie than C's, whose length is
 //! told back, and behind which there may be nothing but zeros.
 
+use guest::attr::info;
 use rustix::io::Errno;
 
 use crate::case::Attr;
 use crate::case::Call;
 use crate::case::CallSaw;
 use crate::command::masks_of;
-use crate::layout::field;
 use crate::layout::memory;
 use crate::layout::Descriptor;
 use crate::layout::PAGE;
@@ -25,9 +25,9 @@ const OF_RUST: usize = 40;
 pub fn with_cookie(names: &Names, call: &Call, saw: &CallSaw, rules: Rules) -> CallSaw {
     let mut saw = saw.clone();
     let attr = Attr::of(&call.attr, call.size);
-    let token = Descriptor::of(attr.u32(field::INFO_FD)).and_then(Descriptor::delegated);
-    let length = attr.u32(field::INFO_LEN) as usize;
-    let address = attr.u64(field::INFO_ADDRESS) as usize;
+    let token = Descriptor::of(attr.u32(info::bpf_fd.at)).and_then(Descriptor::delegated);
+    let length = attr.u32(info::info_len.at) as usize;
+    let address = attr.u64(info::info.at) as usize;
     let buffer = memory::INFO..memory::INFO + PAGE;
     let (Some(delegated), true) = (token, rules.has(Rule::Cookie)) else {
         return saw;
@@ -51,9 +51,9 @@ pub fn with_cookie(names: &Names, call: &Call, saw: &CallSaw, rules: Rules) -> C
     } else if saw.errno == 0 {
         let told = length.min(OF_RUST);
         saw.written
-            .retain(|(at, _)| *at as usize != field::INFO_LEN);
+            .retain(|(at, _)| *at as usize != info::info_len.at);
         if told != length {
-            saw.written.push((field::INFO_LEN as u32, told as u32));
+            saw.written.push((info::info_len.at as u32, told as u32));
             saw.written.sort_unstable();
         }
     }

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What both the maker of calls and the model of them know: where the fields of the attributes are
-//! (include/uapi/linux/bpf.h), where things are in memory, and which descriptor has which number.
+//! What both the maker of calls and the model of them know: where things are in memory, and which descriptor has which
+//! number. Where the fields of the attributes are, guest::attr tells.
 //!
 //! Memory is at fixed addresses and descriptors have fixed numbers, so that attributes are the same bytes in both guests.
 
+use guest::attr::Kind;
+
 use crate::case::Command;
 
-/// `sizeof(union bpf_attr)`.
-pub const ATTR_SIZE: usize = 168;
-pub const PAGE: usize = 4096;
-pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
+pub use guest::attr::BPF_F_TOKEN_FD;
+pub use guest::attr::PAGE;
+pub use guest::attr::SIZE as ATTR_SIZE;
 
 /// The memory that calls use, with nothing behind it.
 pub mod memory {
     pub const START: usize = 0x2000_0000;
     pub const INSNS: usize = START;
+    /// From one program to the next.
+    pub const INSNS_STEP: usize = 0x100;
     pub const LICENSE: usize = START + 0x1000;
+    pub const OTHER_LICENSE: usize = LICENSE + 0x100;
     pub const BTF: usize = START + 0x2000;
     pub const INFO: usize = START + 0x4000;
     pub const LOG: usize = START + 0x8000;
@@ -26,96 +30,72 @@ pub mod memory {
     pub const END: usize = START + 0x1_4000;
     /// What a log is filled with.
     pub const UNTOUCHED: u8 = 0xa5;
-}
 
-/// Offsets of fields.
-pub mod field {
-    pub const MAP_TYPE: usize = 0;
-    pub const MAP_KEY_SIZE: usize = 4;
-    pub const MAP_VALUE_SIZE: usize = 8;
-    pub const MAP_MAX_ENTRIES: usize = 12;
-    pub const MAP_FLAGS: usize = 16;
-    pub const MAP_TOKEN: usize = 76;
-    pub const PROG_TYPE: usize = 0;
-    pub const PROG_INSN_CNT: usize = 4;
-    pub const PROG_LOG_LEVEL: usize = 24;
-    pub const PROG_LOG_SIZE: usize = 28;
-    pub const PROG_LOG_BUF: usize = 32;
-    pub const PROG_FLAGS: usize = 44;
-    pub const PROG_ATTACH_TYPE: usize = 68;
-    pub const PROG_LOG_TRUE_SIZE: usize = 140;
-    pub const PROG_TOKEN: usize = 144;
-    pub const BTF_LOG_BUF: usize = 8;
-    pub const BTF_SIZE: usize = 16;
-    pub const BTF_LOG_SIZE: usize = 20;
-    pub const BTF_LOG_LEVEL: usize = 24;
-    pub const BTF_LOG_TRUE_SIZE: usize = 28;
-    pub const BTF_FLAGS: usize = 32;
-    pub const BTF_TOKEN: usize = 36;
-    pub const ID_FLAGS: usize = 8;
-    pub const ID_TOKEN: usize = 12;
-    pub const INFO_FD: usize = 0;
-    pub const INFO_LEN: usize = 4;
-    pub const INFO_ADDRESS: usize = 8;
-    pub const CREATE_FLAGS: usize = 0;
-    pub const CREATE_FD: usize = 4;
-    /// The first of four masks, which C does not have.
-    pub const CREATE_ALLOWED: usize = 8;
-    /// `struct bpf_common_attr`.
-    pub const COMMON_LOG_BUF: usize = 0;
-    pub const COMMON_LOG_SIZE: usize = 8;
-    pub const COMMON_LOG_LEVEL: usize = 12;
-    pub const COMMON_TRUE_SIZE: usize = 16;
-    pub const COMMON_END: usize = 20;
-    pub const COMMON_SIZE: usize = 24;
+    /// Programs, of which all but the first need a capability, at the verifier or after it.
+    pub fn programs() -> [Vec<u64>; 7] {
+        use guest::insn::*;
+        const MAP: i32 = super::FIRST_FD as i32 + 4;
+        const PROBE_READ_KERNEL: i32 = 113;
+        const KTIME_GET_NS: i32 = 5;
+        let map = load_map(1, MAP);
+        [
+            RETURN_0.to_vec(),
+            // Returns an address.
+            vec![mov_reg(0, 10), exit()],
+            // Reads what was not written of its stack.
+            vec![load_u64(0, 10, -8), and_imm(0, 0), exit()],
+            // Reads a map that has a descriptor of ours.
+            vec![map[0], map[1], mov_imm(0, 0), exit()],
+            vec![call_helper(KTIME_GET_NS), mov_imm(0, 0), exit()],
+            vec![
+                mov_reg(1, 10),
+                add_imm(1, -8),
+                mov_imm(2, 8),
+                mov_imm(3, 0),
+                call_helper(PROBE_READ_KERNEL),
+                mov_imm(0, 0),
+                exit(),
+            ],
+            // Calls a function of its own.
+            vec![call_function(1), exit(), mov_imm(0, 0), exit()],
+        ]
+    }
 }
 
 impl Command {
+    /// As all test programs have it.
+    pub fn of_bpf(self) -> guest::sys::Command {
+        match self {
+            Self::MapCreate => guest::sys::Command::MapCreate,
+            Self::ProgLoad => guest::sys::Command::ProgLoad,
+            Self::BtfLoad => guest::sys::Command::BtfLoad,
+            Self::BtfGetFdById => guest::sys::Command::BtfGetFdById,
+            Self::ObjGetInfoByFd => guest::sys::Command::ObjGetInfoByFd,
+            Self::TokenCreate => guest::sys::Command::TokenCreate,
+        }
+    }
+
     /// Where the descriptor of a token, or what a token is made of, is.
     pub fn token_field(self) -> usize {
-        match self {
-            Self::MapCreate => field::MAP_TOKEN,
-            Self::ProgLoad => field::PROG_TOKEN,
-            Self::BtfLoad => field::BTF_TOKEN,
-            Self::BtfGetFdById => field::ID_TOKEN,
-            Self::ObjGetInfoByFd => field::INFO_FD,
-            Self::TokenCreate => field::CREATE_FD,
-        }
+        let field = self.of_bpf().token_field();
+        field.expect("each of these has one").at
     }
 
     /// Where its flags are.
     pub fn flags_field(self) -> Option<usize> {
-        match self {
-            Self::MapCreate => Some(field::MAP_FLAGS),
-            Self::ProgLoad => Some(field::PROG_FLAGS),
-            Self::BtfLoad => Some(field::BTF_FLAGS),
-            Self::BtfGetFdById => Some(field::ID_FLAGS),
-            Self::ObjGetInfoByFd => None,
-            Self::TokenCreate => Some(field::CREATE_FLAGS),
-        }
+        self.of_bpf().flags_field().map(|field| field.at)
     }
 
     /// Where the last of its fields ends; of those that Rust has and C has not, too.
     pub fn end(self) -> usize {
-        match self {
-            Self::MapCreate => 92,
-            Self::ProgLoad => 168,
-            Self::BtfLoad => 40,
-            Self::BtfGetFdById => 16,
-            Self::ObjGetInfoByFd => 16,
-            Self::TokenCreate => 40,
-        }
+        self.of_bpf().end()
     }
 
     /// The addresses among its fields.
-    pub fn addresses(self) -> &'static [usize] {
-        match self {
-            Self::MapCreate => &[80],
-            Self::ProgLoad => &[8, 16, field::PROG_LOG_BUF, 80, 96, 120, 128, 152],
-            Self::BtfLoad => &[0, field::BTF_LOG_BUF],
-            Self::ObjGetInfoByFd => &[field::INFO_ADDRESS],
-            Self::BtfGetFdById | Self::TokenCreate => &[],
-        }
+    pub fn addresses(self) -> impl Iterator<Item = usize> {
+        let fields = self.of_bpf().fields().iter();
+        let addresses = fields.filter(|field| field.kind == Kind::Address);
+        addresses.map(|field| field.at)
     }
 }
 

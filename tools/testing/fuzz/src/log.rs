@@ -2,12 +2,15 @@
 
 //! D4 for commands: where a reason must stand in a log, and what else in memory changes with it.
 
+use guest::attr::btf_load;
+use guest::attr::common;
+use guest::attr::prog_load;
+
 use crate::case::Attr;
 use crate::case::Call;
 use crate::case::CallSaw;
 use crate::case::Command;
 use crate::command::Refusal;
-use crate::layout::field;
 use crate::layout::memory;
 
 /// The line that C writes when the descriptor that comes with a map is no token's.
@@ -72,30 +75,30 @@ impl Given {
             .map_or((&no_bytes, 0), |common| (&common.attr, common.size));
         let attr = Attr::of(bytes, size);
         let common = Arguments {
-            level: attr.u32(field::COMMON_LOG_LEVEL),
-            size: attr.u32(field::COMMON_LOG_SIZE),
-            address: attr.u64(field::COMMON_LOG_BUF),
+            level: attr.u32(common::log_level.at),
+            size: attr.u32(common::log_size.at),
+            address: attr.u64(common::log_buf.at),
         };
-        let has_length = size as usize >= field::COMMON_END;
-        let common_length = has_length.then_some((Where::Common, field::COMMON_TRUE_SIZE));
+        let has_length = size as usize >= common::END;
+        let common_length = has_length.then_some((Where::Common, common::log_true_size.at));
 
         let attr = Attr::of(&call.attr, call.size);
         let (own, own_length) = match call.command {
             Command::ProgLoad => (
                 Arguments {
-                    level: attr.u32(field::PROG_LOG_LEVEL),
-                    size: attr.u32(field::PROG_LOG_SIZE),
-                    address: attr.u64(field::PROG_LOG_BUF),
+                    level: attr.u32(prog_load::log_level.at),
+                    size: attr.u32(prog_load::log_size.at),
+                    address: attr.u64(prog_load::log_buf.at),
                 },
-                field::PROG_LOG_TRUE_SIZE,
+                prog_load::log_true_size.at,
             ),
             Command::BtfLoad => (
                 Arguments {
-                    level: attr.u32(field::BTF_LOG_LEVEL),
-                    size: attr.u32(field::BTF_LOG_SIZE),
-                    address: attr.u64(field::BTF_LOG_BUF),
+                    level: attr.u32(btf_load::btf_log_level.at),
+                    size: attr.u32(btf_load::btf_log_size.at),
+                    address: attr.u64(btf_load::btf_log_buf.at),
                 },
-                field::BTF_LOG_TRUE_SIZE,
+                btf_load::btf_log_true_size.at,
             ),
             Command::MapCreate | Command::TokenCreate => (Arguments::NONE, 0),
             Command::BtfGetFdById | Command::ObjGetInfoByFd => return Self::Nothing,

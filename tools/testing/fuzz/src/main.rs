@@ -28,12 +28,14 @@ mod remounts;
 mod report;
 mod rules;
 mod run;
+mod sequence;
 mod sights;
 mod template;
 
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::ensure;
 use anyhow::Result;
@@ -48,6 +50,9 @@ use crate::layout::Descriptor;
 use crate::report::Divergence;
 use crate::report::Report;
 use crate::rules::Rule;
+use crate::sequence::Compared;
+use crate::sequence::Guidance;
+use crate::sequence::Limits;
 
 /// Tells a difference from a failure.
 const DIFFERENT: u8 = 3;
@@ -103,6 +108,52 @@ enum Part {
     },
     /// Make smaller cases of one; none if there are none
     Reduce { case: PathBuf, cases: PathBuf },
+    /// Make sequences of steps and run them, as root in a guest whose kernel has KCOV
+    Explore {
+        #[arg(long)]
+        seed: u64,
+        /// How many sequences at most, besides those of the corpus
+        #[arg(long, default_value_t = usize::MAX)]
+        sequences: usize,
+        /// How many seconds at most
+        #[arg(long)]
+        seconds: u64,
+        /// What is reached for the first time is not kept to make more of it
+        #[arg(long)]
+        unguided: bool,
+        /// Sequences to begin with
+        corpus: PathBuf,
+        /// A directory for the files `sequences`, `rust` (what they came to), and `kept` (those that reached something new)
+        output: PathBuf,
+    },
+    /// Run the sequences of a file, as root in a guest, and tell what each step came to
+    Replay {
+        sequences: PathBuf,
+        /// A file for that, as `contrast` reads it
+        output: Option<PathBuf>,
+    },
+    /// Compare what sequences came to on both kernels; ends with status 3 if it differs
+    Contrast {
+        sequences: PathBuf,
+        /// What they came to on the C kernel
+        c: PathBuf,
+        /// What they came to on the Rust kernel
+        rust: PathBuf,
+        /// A file with BTF, which the names come from
+        #[arg(long)]
+        vmlinux: PathBuf,
+        /// A rule that is not to explain a difference
+        #[arg(long, ignore_case = true)]
+        without: Vec<Rule>,
+        /// Where the smallest sequence goes on which they differ
+        #[arg(long)]
+        smallest: PathBuf,
+    },
+    /// Make smaller sequences of one; none if there are none
+    Shrink {
+        sequence: PathBuf,
+        sequences: PathBuf,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -145,6 +196,55 @@ fn main() -> Result<ExitCode> {
             };
             smaller.write(&cases)?;
         }
+        Part::Explore {
+            seed,
+            sequences,
+            seconds,
+            unguided,
+            corpus,
+            output,
+        } => {
+            let guidance = match unguided {
+                true => Guidance::None,
+                false => Guidance::Coverage,
+            };
+            let limits = Limits {
+                sequences,
+                time: Duration::from_secs(seconds),
+            };
+            let files = ["sequences", "rust", "kept"].map(|name| output.join(name));
+            sequence::explore(
+                seed,
+                &corpus,
+                guidance,
+                &limits,
+                files.each_ref().map(PathBuf::as_path),
+            )?;
+        }
+        Part::Replay { sequences, output } => sequence::replay(&sequences, output.as_deref())?,
+        Part::Contrast {
+            sequences,
+            c,
+            rust,
+            vmlinux,
+            without,
+            smallest,
+        } => {
+            let compared = Compared {
+                sequences: &sequences,
+                c: &c,
+                rust: &rust,
+                vmlinux: &vmlinux,
+                without: &without,
+            };
+            if !sequence::compare(&compared, &smallest)? {
+                return Ok(ExitCode::from(DIFFERENT));
+            }
+        }
+        Part::Shrink {
+            sequence,
+            sequences,
+        } => sequence::reduce(&sequence, &sequences)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that calls use, at fixed addresses, and `bpf(2)` on it: all the unsafe code of this program.
+//! The memory that calls use, at fixed addresses, and `bpf(2)` on it.
 
 use std::ffi::c_void;
 
 use anyhow::Context;
 use anyhow::Result;
+use guest::attr::BPF_COMMON_ATTRS;
+use guest::attr::COMMON_SIZE;
 use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
 
 use crate::bytes::Bytes;
 use crate::case::Call;
 use crate::case::Errno;
-use crate::layout::field;
 use crate::layout::memory;
 use crate::layout::ATTR_SIZE;
 use crate::layout::PAGE;
 use crate::log;
+
+/// More than any attributes are given.
+const MOST: usize = 2 * PAGE;
 
 /// The mapping from `memory::START` to `memory::END`.
 ///
@@ -49,10 +53,13 @@ impl Memory {
         mapped.context("mmap of the memory that calls use")?;
         // INVARIANT: The mapping is new, and nobody else has been told its address.
         let mut memory = Self(());
-        let insns = guest::insn::RETURN_0;
-        memory.write(memory::INSNS, &insns.map(u64::to_le_bytes).concat());
+        for (index, insns) in memory::programs().iter().enumerate() {
+            let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.to_le_bytes()).collect();
+            memory.write(memory::INSNS + index * memory::INSNS_STEP, &bytes);
+        }
         memory.write(memory::LICENSE, b"GPL\0");
-        memory.write(memory::BTF, &btf());
+        memory.write(memory::OTHER_LICENSE, b"Proprietary\0");
+        memory.write(memory::BTF, &guest::bpf::btf_of_int());
         Ok(memory)
     }
 
@@ -67,49 +74,54 @@ impl Memory {
         self.at(address, bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Lays out a call and makes it. What it returns is a descriptor of the caller's, if the command gives one.
-    pub fn call(&mut self, call: &Call) -> Outcome {
-        const BPF_COMMON_ATTRS: i32 = 1 << 16;
-        /// More than any attributes are given.
-        const MOST: usize = 2 * PAGE;
-        self.at(memory::INFO, MOST).fill(call.fill);
+    /// Lays out a command with its common attributes, if it has some, and calls it. What it returns is a descriptor of the
+    /// caller's, if the command gives one.
+    pub fn bpf(
+        &mut self,
+        command: i32,
+        attr: &[u8],
+        size: u32,
+        common: Option<(&[u8], u32)>,
+    ) -> Result<i32, Errno> {
         self.at(memory::LOG, memory::LOG_SIZE)
             .fill(memory::UNTOUCHED);
         self.at(memory::ATTR, MOST).fill(0);
-        self.write(memory::ATTR, &call.attr);
-        let mut command = call.command as i32;
-        let (mut common, mut common_size) = (std::ptr::null(), 0);
+        self.write(memory::ATTR, attr);
         self.at(memory::COMMON, MOST).fill(0);
-        if let Some(given) = &call.common {
-            self.write(memory::COMMON, &given.attr);
-            command |= BPF_COMMON_ATTRS;
-            common = memory::COMMON as *const c_void;
-            common_size = given.size;
-        }
-        // SAFETY: The kernel checks all addresses; it writes to the attributes, and to what `attrs::repair` has let pass
-        // for a buffer: parts of this mapping, or nothing that is mapped.
+        self.write(memory::COMMON, common.map_or(&[][..], |(attr, _)| attr));
+        let flag = common.map_or(0, |_| BPF_COMMON_ATTRS);
+        let address = common.map_or(std::ptr::null_mut(), |_| memory::COMMON as *mut c_void);
+        // SAFETY: The kernel writes to the attributes, and to what `attrs::repair` and `Attributes::repair` have let pass for
+        // a buffer: parts of this mapping, or nothing that is mapped.
         let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                memory::ATTR as *const c_void,
-                call.size,
-                common,
-                common_size,
+            guest::sys::bpf_raw(
+                command | flag,
+                memory::ATTR as *mut c_void,
+                size,
+                address,
+                common.map_or(0, |(_, size)| size),
             )
         };
-        let errno = std::io::Error::last_os_error().raw_os_error();
-        let result = i32::try_from(result)
-            .ok()
-            .filter(|result| *result >= 0)
-            .ok_or(errno.unwrap_or_default());
+        result.map_err(rustix::io::Errno::raw_os_error)
+    }
+
+    /// Makes a call.
+    pub fn call(&mut self, call: &Call) -> Outcome {
+        self.at(memory::INFO, MOST).fill(call.fill);
+        let common = call.common.as_ref();
+        let result = self.bpf(
+            call.command as i32,
+            &call.attr,
+            call.size,
+            common.map(|given| (given.attr.as_slice(), given.size)),
+        );
         let given = call.common.as_ref().map_or(&[][..], |common| &common.attr);
         Outcome {
             result,
             log: self.log(),
             overrun: self.is_overrun(call),
             written: self.changes(memory::ATTR, ATTR_SIZE, &call.attr),
-            common_written: self.changes(memory::COMMON, field::COMMON_SIZE, given),
+            common_written: self.changes(memory::COMMON, COMMON_SIZE, given),
         }
     }
 
@@ -158,25 +170,4 @@ impl Drop for Memory {
         };
         unmapped.expect("munmap of a mapping");
     }
-}
-
-/// BTF of one type, `int`.
-fn btf() -> Vec<u8> {
-    const MAGIC_AND_VERSION: u32 = 0x1_eb9f;
-    const HEADER_LENGTH: u32 = 24;
-    const KIND_INT: u32 = 1 << 24;
-    const SIGNED_32_BITS: u32 = (1 << 24) | 32;
-    let strings = b"\0int\0";
-    let types = [1, KIND_INT, 4, SIGNED_32_BITS];
-    let length = size_of_val(&types) as u32;
-    let header = [
-        MAGIC_AND_VERSION,
-        HEADER_LENGTH,
-        0,
-        length,
-        length,
-        strings.len() as u32,
-    ];
-    let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
-    words.chain(*strings).collect()
 }

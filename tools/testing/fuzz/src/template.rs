@@ -3,11 +3,16 @@
 //! Attributes of `bpf()` for commands that do what they are meant to, and logs.
 
 use fastrand::Rng;
+use guest::attr::btf_load;
+use guest::attr::common;
+use guest::attr::info;
+use guest::attr::prog_load;
+use guest::attr::token_create;
+use guest::attr::COMMON_SIZE;
 
 use crate::case::Attr;
 use crate::case::Command;
 use crate::case::Common;
-use crate::layout::field;
 use crate::layout::memory;
 use crate::layout::ATTR_SIZE;
 use crate::layout::PAGE;
@@ -29,7 +34,7 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
             } else {
                 BTF_LENGTH
             };
-            set(&mut attr, field::BTF_SIZE, length);
+            set(&mut attr, btf_load::btf_size.at, length);
             set_log(&mut attr, BTF_LOG, log(rng));
         }
         // The kernel's own, none, and none that could be.
@@ -42,7 +47,7 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
                 2 => rng.u32(..),
                 _ => 32,
             };
-            set(&mut attr, field::INFO_LEN, length);
+            set(&mut attr, info::info_len.at, length);
             let address = match rng.u32(..10) {
                 0 => 0,
                 1 => 16,
@@ -51,10 +56,10 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
                 4 => memory::END - 16,
                 _ => memory::INFO,
             };
-            set_address(&mut attr, field::INFO_ADDRESS, address as u64);
+            set_address(&mut attr, info::info.at, address as u64);
         }
         Command::TokenCreate => {
-            for field in attr[field::CREATE_ALLOWED..command.end()].chunks_mut(8) {
+            for field in attr[token_create::allowed_cmds.at..command.end()].chunks_mut(8) {
                 field.copy_from_slice(&allowed(rng).to_le_bytes());
             }
             if rng.u32(..2) == 0 {
@@ -111,12 +116,16 @@ fn prog(rng: &mut Rng, attr: &mut [u8]) {
         0 => [0, 5000, 1_000_001, u32::MAX][rng.usize(..4)],
         _ => 2,
     };
-    set(attr, field::PROG_TYPE, TYPES[rng.usize(..TYPES.len())]);
-    set(attr, field::PROG_INSN_CNT, count);
+    set(
+        attr,
+        prog_load::prog_type.at,
+        TYPES[rng.usize(..TYPES.len())],
+    );
+    set(attr, prog_load::insn_cnt.at, count);
     set_address(attr, 8, memory::INSNS as u64);
     set_address(attr, 16, memory::LICENSE as u64);
     let attach_type = ATTACH_TYPES[rng.usize(..ATTACH_TYPES.len())];
-    set(attr, field::PROG_ATTACH_TYPE, attach_type);
+    set(attr, prog_load::expected_attach_type.at, attach_type);
     set_log(attr, PROG_LOG, log(rng));
 }
 
@@ -132,19 +141,19 @@ pub struct Log {
 type LogFields = [usize; 3];
 
 const PROG_LOG: LogFields = [
-    field::PROG_LOG_LEVEL,
-    field::PROG_LOG_SIZE,
-    field::PROG_LOG_BUF,
+    prog_load::log_level.at,
+    prog_load::log_size.at,
+    prog_load::log_buf.at,
 ];
 const BTF_LOG: LogFields = [
-    field::BTF_LOG_LEVEL,
-    field::BTF_LOG_SIZE,
-    field::BTF_LOG_BUF,
+    btf_load::btf_log_level.at,
+    btf_load::btf_log_size.at,
+    btf_load::btf_log_buf.at,
 ];
 const COMMON_LOG: LogFields = [
-    field::COMMON_LOG_LEVEL,
-    field::COMMON_LOG_SIZE,
-    field::COMMON_LOG_BUF,
+    common::log_level.at,
+    common::log_size.at,
+    common::log_buf.at,
 ];
 
 fn set_log(attr: &mut [u8], [level, size, address]: LogFields, log: Log) {
@@ -209,7 +218,7 @@ fn log(rng: &mut Rng) -> Log {
 
 /// Common attributes of a command that has a log `own`.
 pub fn common(rng: &mut Rng, own: Log) -> Common {
-    let mut attr = vec![0; field::COMMON_SIZE];
+    let mut attr = vec![0; COMMON_SIZE];
     // Two logs that differ are refused.
     let log = if own == NO_LOG || rng.u32(..8) == 0 {
         log(rng)
@@ -218,7 +227,7 @@ pub fn common(rng: &mut Rng, own: Log) -> Common {
     };
     set_log(&mut attr, COMMON_LOG, log);
     if rng.u32(..8) == 0 {
-        set(&mut attr, field::COMMON_TRUE_SIZE, rng.u32(..));
+        set(&mut attr, common::log_true_size.at, rng.u32(..));
     }
     let size = match rng.u32(..10) {
         0 => rng.u32(..32),

@@ -4,70 +4,50 @@
 //!
 //! `token` is `BPF_F_TOKEN_FD` with that descriptor number, which need not be one of a token.
 
+use std::ffi::CStr;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
+use crate::attr::btf_load;
+use crate::attr::by_id;
+use crate::attr::info;
+use crate::attr::link_create;
+use crate::attr::map_create;
+use crate::attr::obj;
+use crate::attr::prog_attach;
+use crate::attr::prog_load;
+use crate::attr::raw_tracepoint;
+use crate::attr::token_create;
+use crate::attr::Attr;
+pub use crate::attr::BPF_F_TOKEN_FD;
 use crate::log::Log;
 pub use crate::masks::Masks;
 use crate::sys;
-use crate::sys::Attr;
 use crate::sys::Command;
 
-pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
-
 pub fn token_create(bpffs: &impl AsRawFd) -> Result<OwnedFd, Errno> {
-    sys::token_create(&token_create_attr(0, bpffs.as_raw_fd()))
+    sys::bpf_fd(&mut token_attr(0, bpffs.as_raw_fd()))
 }
 
 /// `BPF_TOKEN_CREATE` with a log in the common attributes.
 pub fn token_create_logged(flags: u32, bpffs_fd: RawFd, log: &Log<'_>) -> Result<OwnedFd, Errno> {
-    let mut attr = TokenCreateAttr { flags, bpffs_fd };
-    sys::bpf_fd_with_log(Command::TokenCreate, &mut attr, log)
+    sys::bpf_fd_with_log(&mut token_attr(flags, bpffs_fd), log)
 }
 
-#[repr(C)]
-pub(crate) struct TokenCreateAttr {
-    pub(crate) flags: u32,
-    pub(crate) bpffs_fd: i32,
+pub(crate) fn token_attr<'a>(flags: u32, bpffs: RawFd) -> Attr<'a> {
+    Attr::of(Command::TokenCreate)
+        .set(token_create::flags, flags)
+        .set_fd(token_create::bpffs_fd, bpffs)
 }
 
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for TokenCreateAttr {}
-
-/// The `token_create` part of `union bpf_attr`.
+/// The `token_create` part of `union bpf_attr`, as upstream has it.
 pub fn token_create_attr(flags: u32, bpffs: RawFd) -> [u8; 8] {
-    let mut attr = [0; 8];
-    attr[..4].copy_from_slice(&flags.to_ne_bytes());
-    attr[4..].copy_from_slice(&bpffs.to_ne_bytes());
-    attr
+    let bytes = token_attr(flags, bpffs).bytes();
+    bytes[..8].try_into().expect("there are more")
 }
-
-#[repr(C)]
-#[derive(Default)]
-pub(crate) struct MapCreateAttr {
-    pub(crate) map_type: u32,
-    pub(crate) key_size: u32,
-    pub(crate) value_size: u32,
-    pub(crate) max_entries: u32,
-    pub(crate) map_flags: u32,
-    pub(crate) inner_map_fd: u32,
-    pub(crate) numa_node: u32,
-    pub(crate) map_name: [u8; 16],
-    pub(crate) map_ifindex: u32,
-    pub(crate) btf_fd: u32,
-    pub(crate) btf_key_type_id: u32,
-    pub(crate) btf_value_type_id: u32,
-    pub(crate) btf_vmlinux_value_type_id: u32,
-    pub(crate) map_extra: u64,
-    pub(crate) value_type_btf_obj_fd: i32,
-    pub(crate) map_token_fd: i32,
-}
-
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for MapCreateAttr {}
 
 #[derive(Clone, Copy, Debug)]
 pub enum MapType {
@@ -79,8 +59,7 @@ pub enum MapType {
 }
 
 pub fn map_create(map_type: MapType, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
-    let (map_flags, map_token_fd) = token_arguments(token);
-    map_create_with(map_type, map_flags, map_token_fd)
+    sys::bpf_fd(&mut map_attr(map_type).with_token(token))
 }
 
 pub fn map_create_with(
@@ -88,12 +67,66 @@ pub fn map_create_with(
     map_flags: u32,
     map_token_fd: RawFd,
 ) -> Result<OwnedFd, Errno> {
-    let mut attr = map_create_attr(map_type, map_flags, map_token_fd);
-    sys::bpf_fd(Command::MapCreate, &mut attr)
+    sys::bpf_fd(&mut map_attr_with(map_type, map_flags, map_token_fd))
 }
 
 /// Creates a map of any type, with attributes that maps of the type can have as far as they are looked at before the token.
 pub fn map_of_type(map_type: u32, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let is_struct_ops = map_type == 26;
+    // Types in a BTF object that is not there: looked at in the end.
+    let mut attr = map_attr_of(map_type)
+        .set(map_create::btf_key_type_id, !is_struct_ops)
+        .set(map_create::btf_value_type_id, !is_struct_ops)
+        .set(map_create::btf_vmlinux_value_type_id, is_struct_ops)
+        .with_token(token);
+    sys::bpf_fd(&mut attr)
+}
+
+/// Creates an array of one value of eight bytes.
+pub fn map_of_u64(token: Option<RawFd>) -> Result<OwnedFd, Errno> {
+    let attr = map_attr(MapType::Array).set(map_create::value_size, 8_u32);
+    sys::bpf_fd(&mut attr.with_token(token))
+}
+
+/// The same with a log in the common attributes.
+pub fn map_create_logged(
+    map_type: MapType,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    sys::bpf_fd_with_log(&mut map_attr(map_type).with_token(token), log)
+}
+
+/// Creates an array of one value of the type `value` of `btf`, whose `int` is its first type.
+pub fn typed_array_create_logged(
+    btf: &OwnedFd,
+    value: u32,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    let attr = map_attr(MapType::Array)
+        .set_fd(map_create::btf_fd, btf.as_raw_fd())
+        .set(map_create::btf_key_type_id, 1_u32)
+        .set(map_create::btf_value_type_id, value);
+    sys::bpf_fd_with_log(&mut attr.with_token(token), log)
+}
+
+fn map_attr<'a>(map_type: MapType) -> Attr<'a> {
+    map_attr_of(map_type as u32)
+}
+
+pub(crate) fn map_attr_with<'a>(
+    map_type: MapType,
+    map_flags: u32,
+    map_token_fd: RawFd,
+) -> Attr<'a> {
+    map_attr(map_type)
+        .set(map_create::map_flags, map_flags)
+        .set_fd(map_create::map_token_fd, map_token_fd)
+}
+
+/// Attributes that maps of a type can have.
+pub fn map_attr_of<'a>(map_type: u32) -> Attr<'a> {
     const NO_PREALLOC: u32 = 1;
     const MMAPABLE: u32 = 1 << 10;
     let (key_size, value_size, max_entries, flags) = match map_type {
@@ -111,121 +144,15 @@ pub fn map_of_type(map_type: u32, token: Option<RawFd>) -> Result<OwnedFd, Errno
         // Instructions.
         34 => (4, 16, 1, 0),
         35 => (4, 4, 1, NO_PREALLOC),
-        _ => (4, 4, 1, 0),
+        _ => (4_u32, 4_u32, 1_u32, 0_u32),
     };
-    let is_struct_ops = map_type == 26;
-    let (token_flag, map_token_fd) = token_arguments(token);
-    let mut attr = MapCreateAttr {
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        map_flags: flags | token_flag,
-        map_token_fd,
-        // Types in a BTF object that is not there: looked at in the end.
-        btf_key_type_id: u32::from(!is_struct_ops),
-        btf_value_type_id: u32::from(!is_struct_ops),
-        btf_vmlinux_value_type_id: u32::from(is_struct_ops),
-        ..MapCreateAttr::default()
-    };
-    sys::bpf_fd(Command::MapCreate, &mut attr)
+    Attr::of(Command::MapCreate)
+        .set(map_create::map_type, map_type)
+        .set(map_create::key_size, key_size)
+        .set(map_create::value_size, value_size)
+        .set(map_create::max_entries, max_entries)
+        .set(map_create::map_flags, flags)
 }
-
-/// Creates an array of one value of eight bytes.
-pub fn map_of_u64(token: Option<RawFd>) -> Result<OwnedFd, Errno> {
-    let (map_flags, map_token_fd) = token_arguments(token);
-    let mut attr = MapCreateAttr {
-        value_size: 8,
-        ..map_create_attr(MapType::Array, map_flags, map_token_fd)
-    };
-    sys::bpf_fd(Command::MapCreate, &mut attr)
-}
-
-/// The same with a log in the common attributes.
-pub fn map_create_logged(
-    map_type: MapType,
-    token: Option<RawFd>,
-    log: &Log<'_>,
-) -> Result<OwnedFd, Errno> {
-    let (map_flags, map_token_fd) = token_arguments(token);
-    let mut attr = map_create_attr(map_type, map_flags, map_token_fd);
-    sys::bpf_fd_with_log(Command::MapCreate, &mut attr, log)
-}
-
-/// Creates an array of one value of the type `value` of `btf`, whose `int` is its first type.
-pub fn typed_array_create_logged(
-    btf: &OwnedFd,
-    value: u32,
-    token: Option<RawFd>,
-    log: &Log<'_>,
-) -> Result<OwnedFd, Errno> {
-    let (map_flags, map_token_fd) = token_arguments(token);
-    let mut attr = MapCreateAttr {
-        btf_fd: btf.as_raw_fd() as u32,
-        btf_key_type_id: 1,
-        btf_value_type_id: value,
-        ..map_create_attr(MapType::Array, map_flags, map_token_fd)
-    };
-    sys::bpf_fd_with_log(Command::MapCreate, &mut attr, log)
-}
-
-pub(crate) fn map_create_attr(
-    map_type: MapType,
-    map_flags: u32,
-    map_token_fd: RawFd,
-) -> MapCreateAttr {
-    let (key_size, value_size, max_entries) = match map_type {
-        MapType::Ringbuf => (0, 0, 4096),
-        MapType::Stack => (0, 4, 1),
-        MapType::Hash | MapType::Array | MapType::Devmap => (4, 4, 1),
-    };
-    MapCreateAttr {
-        map_type: map_type as u32,
-        key_size,
-        value_size,
-        max_entries,
-        map_flags,
-        map_token_fd,
-        ..MapCreateAttr::default()
-    }
-}
-
-#[repr(C)]
-#[derive(Default)]
-pub(crate) struct ProgLoadAttr {
-    pub(crate) prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
-    prog_name: [u8; 16],
-    prog_ifindex: u32,
-    expected_attach_type: u32,
-    prog_btf_fd: u32,
-    func_info_rec_size: u32,
-    func_info: u64,
-    func_info_cnt: u32,
-    line_info_rec_size: u32,
-    line_info: u64,
-    line_info_cnt: u32,
-    attach_btf_id: u32,
-    attach_prog_fd: u32,
-    core_relo_cnt: u32,
-    fd_array: u64,
-    core_relos: u64,
-    core_relo_rec_size: u32,
-    log_true_size: u32,
-    pub(crate) prog_token_fd: i32,
-    fd_array_cnt: u32,
-}
-
-// SAFETY: Integers without padding; `prog_load_logged` borrows what the addresses name beyond the call: the
-// log, which the kernel writes, mutably.
-unsafe impl Attr for ProgLoadAttr {}
 
 #[derive(Clone, Copy, Debug)]
 pub enum ProgType {
@@ -277,12 +204,9 @@ pub fn prog_load_logged(
     token: Option<RawFd>,
     log: &Log<'_>,
 ) -> Result<OwnedFd, Errno> {
-    let mut attr = prog_load_attr(prog, token);
-    attr.log_level = log.level;
-    attr.log_size = log.size;
-    attr.log_buf = log.address;
-    let result = sys::bpf_fd(Command::ProgLoad, &mut attr);
-    log.true_size.set(attr.log_true_size);
+    let mut attr = prog_attr(prog).with_token(token).with_log(log);
+    let result = sys::bpf_fd(&mut attr);
+    log.true_size.set(attr.get(prog_load::log_true_size) as u32);
     result
 }
 
@@ -292,106 +216,49 @@ pub fn prog_load_commonly_logged(
     token: Option<RawFd>,
     log: &Log<'_>,
 ) -> Result<OwnedFd, Errno> {
-    sys::bpf_fd_with_log(Command::ProgLoad, &mut prog_load_attr(prog, token), log)
+    sys::bpf_fd_with_log(&mut prog_attr(prog).with_token(token), log)
 }
 
 /// Loads a program of any type.
 pub fn prog_of_type(prog_type: u32, insns: &[u64], token: Option<RawFd>) -> Result<OwnedFd, Errno> {
-    let of_some_type = Prog {
-        prog_type: ProgType::SocketFilter,
-        attach_type: AttachType::CgroupInetIngress,
-        attach_btf_id: 0,
-        insns,
-    };
-    let mut attr = ProgLoadAttr {
-        prog_type,
-        ..prog_load_attr(&of_some_type, token)
-    };
-    sys::bpf_fd(Command::ProgLoad, &mut attr)
+    let of_some_type = prog_attr(&Prog::new(ProgType::SocketFilter, insns));
+    let mut attr = of_some_type.set(prog_load::prog_type, prog_type);
+    attr = attr.with_token(token);
+    sys::bpf_fd(&mut attr)
 }
 
-pub(crate) fn prog_load_attr(prog: &Prog<'_>, token: Option<RawFd>) -> ProgLoadAttr {
-    let (prog_flags, prog_token_fd) = token_arguments(token);
-    ProgLoadAttr {
-        prog_type: prog.prog_type as u32,
-        insn_cnt: prog.insns.len() as u32,
-        insns: prog.insns.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
-        prog_flags,
-        expected_attach_type: prog.attach_type as u32,
-        attach_btf_id: prog.attach_btf_id,
-        prog_token_fd,
-        ..ProgLoadAttr::default()
-    }
+pub(crate) fn prog_attr<'a>(prog: &Prog<'a>) -> Attr<'a> {
+    Attr::of(Command::ProgLoad)
+        .set(prog_load::prog_type, prog.prog_type as u32)
+        .set(prog_load::insn_cnt, prog.insns.len() as u32)
+        .set_input(prog_load::insns, prog.insns)
+        .set_input(prog_load::license, c"GPL".to_bytes_with_nul())
+        .set(prog_load::expected_attach_type, prog.attach_type as u32)
+        .set(prog_load::attach_btf_id, prog.attach_btf_id)
 }
-
-#[repr(C)]
-#[derive(Default)]
-struct RawTracepointAttr {
-    name: u64,
-    prog_fd: u32,
-    _zero: u32,
-    cookie: u64,
-}
-
-// SAFETY: Integers without padding; the kernel reads a name through its address, which `'static` keeps.
-unsafe impl Attr for RawTracepointAttr {}
 
 /// Attaches a program to a raw tracepoint.
-pub fn attach_raw_tracepoint(
-    name: &'static std::ffi::CStr,
-    prog: &OwnedFd,
-) -> Result<OwnedFd, Errno> {
-    let mut attr = RawTracepointAttr {
-        name: name.as_ptr() as u64,
-        prog_fd: prog.as_raw_fd() as u32,
-        ..RawTracepointAttr::default()
-    };
-    sys::bpf_fd(Command::RawTracepointOpen, &mut attr)
+pub fn attach_raw_tracepoint(name: &CStr, prog: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut attr = Attr::of(Command::RawTracepointOpen)
+        .set_input(raw_tracepoint::name, name.to_bytes_with_nul())
+        .set_fd(raw_tracepoint::prog_fd, prog.as_raw_fd());
+    sys::bpf_fd(&mut attr)
 }
 
 /// Attaches an LSM program to the hook it was loaded for.
 pub fn attach(prog: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let mut attr = RawTracepointAttr {
-        prog_fd: prog.as_raw_fd() as u32,
-        ..RawTracepointAttr::default()
-    };
-    sys::bpf_fd(Command::RawTracepointOpen, &mut attr)
+    let attr = Attr::of(Command::RawTracepointOpen);
+    sys::bpf_fd(&mut attr.set_fd(raw_tracepoint::prog_fd, prog.as_raw_fd()))
 }
-
-#[repr(C)]
-struct ProgAttachAttr {
-    target_fd: i32,
-    attach_bpf_fd: u32,
-    attach_type: u32,
-    attach_flags: u32,
-}
-
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for ProgAttachAttr {}
 
 /// `BPF_PROG_ATTACH`.
 pub fn prog_attach(target: RawFd, prog: &OwnedFd, attach_type: AttachType) -> Result<(), Errno> {
-    let mut attr = ProgAttachAttr {
-        target_fd: target,
-        attach_bpf_fd: prog.as_raw_fd() as u32,
-        attach_type: attach_type as u32,
-        attach_flags: 0,
-    };
-    sys::bpf(Command::ProgAttach, &mut attr)
+    let mut attr = Attr::of(Command::ProgAttach)
+        .set_fd(prog_attach::target_fd, target)
+        .set_fd(prog_attach::attach_bpf_fd, prog.as_raw_fd())
+        .set(prog_attach::attach_type, attach_type as u32);
+    sys::bpf(&mut attr)
 }
-
-#[repr(C)]
-#[derive(Default)]
-struct LinkCreateAttr {
-    prog_fd: u32,
-    target_fd: i32,
-    attach_type: u32,
-    flags: u32,
-}
-
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for LinkCreateAttr {}
 
 /// `BPF_LINK_CREATE`.
 pub fn link_create(
@@ -399,42 +266,22 @@ pub fn link_create(
     prog: &OwnedFd,
     attach_type: AttachType,
 ) -> Result<OwnedFd, Errno> {
-    let mut attr = LinkCreateAttr {
-        prog_fd: prog.as_raw_fd() as u32,
-        target_fd: target,
-        attach_type: attach_type as u32,
-        flags: 0,
-    };
-    sys::bpf_fd(Command::LinkCreate, &mut attr)
+    let mut attr = Attr::of(Command::LinkCreate)
+        .set_fd(link_create::prog_fd, prog.as_raw_fd())
+        .set_fd(link_create::target_fd, target)
+        .set(link_create::attach_type, attach_type as u32);
+    sys::bpf_fd(&mut attr)
 }
-
-#[repr(C)]
-#[derive(Default)]
-struct BtfLoadAttr {
-    btf: u64,
-    btf_log_buf: u64,
-    btf_size: u32,
-    btf_log_size: u32,
-    btf_log_level: u32,
-    btf_log_true_size: u32,
-    btf_flags: u32,
-    btf_token_fd: i32,
-}
-
-// SAFETY: Integers without padding; `btf_load_logged` borrows the BTF beyond the call, and the log mutably.
-unsafe impl Attr for BtfLoadAttr {}
 
 pub fn btf_load(btf: &[u8], token: Option<RawFd>) -> Result<OwnedFd, Errno> {
     btf_load_logged(btf, token, &Log::none())
 }
 
 pub fn btf_load_logged(btf: &[u8], token: Option<RawFd>, log: &Log<'_>) -> Result<OwnedFd, Errno> {
-    let mut attr = btf_load_attr(btf, token);
-    attr.btf_log_level = log.level;
-    attr.btf_log_size = log.size;
-    attr.btf_log_buf = log.address;
-    let result = sys::bpf_fd(Command::BtfLoad, &mut attr);
-    log.true_size.set(attr.btf_log_true_size);
+    let mut attr = btf_attr(btf).with_token(token).with_log(log);
+    let result = sys::bpf_fd(&mut attr);
+    log.true_size
+        .set(attr.get(btf_load::btf_log_true_size) as u32);
     result
 }
 
@@ -444,18 +291,13 @@ pub fn btf_load_commonly_logged(
     token: Option<RawFd>,
     log: &Log<'_>,
 ) -> Result<OwnedFd, Errno> {
-    sys::bpf_fd_with_log(Command::BtfLoad, &mut btf_load_attr(btf, token), log)
+    sys::bpf_fd_with_log(&mut btf_attr(btf).with_token(token), log)
 }
 
-fn btf_load_attr(btf: &[u8], token: Option<RawFd>) -> BtfLoadAttr {
-    let (btf_flags, btf_token_fd) = token_arguments(token);
-    BtfLoadAttr {
-        btf: btf.as_ptr() as u64,
-        btf_size: btf.len() as u32,
-        btf_flags,
-        btf_token_fd,
-        ..BtfLoadAttr::default()
-    }
+fn btf_attr(btf: &[u8]) -> Attr<'_> {
+    Attr::of(Command::BtfLoad)
+        .set_input(btf_load::btf, btf)
+        .set(btf_load::btf_size, btf.len() as u32)
 }
 
 const BTF_INT: [u32; 4] = {
@@ -500,95 +342,50 @@ fn btf(types: &[u32], strings: &[u8]) -> Vec<u8> {
     words.chain(strings.iter().copied()).collect()
 }
 
-#[repr(C)]
-struct GetFdByIdAttr {
-    id: u32,
-    next_id: u32,
-    open_flags: u32,
-    fd_by_id_token_fd: i32,
-}
-
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for GetFdByIdAttr {}
-
 pub fn btf_get_fd_by_id(id: u32, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
-    let (open_flags, fd_by_id_token_fd) = token_arguments(token);
-    let mut attr = GetFdByIdAttr {
-        id,
-        next_id: 0,
-        open_flags,
-        fd_by_id_token_fd,
-    };
-    sys::bpf_fd(Command::BtfGetFdById, &mut attr)
+    let attr = Attr::of(Command::BtfGetFdById).set(by_id::id, id);
+    sys::bpf_fd(&mut attr.with_token(token))
 }
-
-#[repr(C)]
-#[derive(Default)]
-struct ObjAttr {
-    pathname: u64,
-    bpf_fd: u32,
-    file_flags: u32,
-    path_fd: i32,
-    _zero: u32,
-}
-
-// SAFETY: Integers without padding; `obj_pin` and `obj_get` borrow the path beyond the call, and the kernel only reads it.
-unsafe impl Attr for ObjAttr {}
 
 /// Pins `object` at `path` below the directory `dir`.
 pub fn obj_pin(object: &OwnedFd, dir: &OwnedFd, path: &std::ffi::CStr) -> Result<(), Errno> {
     const BPF_F_PATH_FD: u32 = 1 << 14;
-    let mut attr = ObjAttr {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: object.as_raw_fd() as u32,
-        file_flags: BPF_F_PATH_FD,
-        path_fd: dir.as_raw_fd(),
-        _zero: 0,
-    };
-    sys::bpf(Command::ObjPin, &mut attr)
+    let mut attr = Attr::of(Command::ObjPin)
+        .set_input(obj::pathname, path.to_bytes_with_nul())
+        .set_fd(obj::bpf_fd, object.as_raw_fd())
+        .set(obj::file_flags, BPF_F_PATH_FD)
+        .set_fd(obj::path_fd, dir.as_raw_fd());
+    sys::bpf(&mut attr)
 }
 
 /// Gets a new descriptor of what is pinned at `path`.
 pub fn obj_get(path: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
-    let mut attr = ObjAttr {
-        pathname: path.as_ptr() as u64,
-        ..ObjAttr::default()
-    };
-    sys::bpf_fd(Command::ObjGet, &mut attr)
+    let attr = Attr::of(Command::ObjGet).set_input(obj::pathname, path.to_bytes_with_nul());
+    sys::bpf_fd(&mut { attr })
 }
-
-#[repr(C)]
-struct InfoAttr {
-    bpf_fd: u32,
-    info_len: u32,
-    info: u64,
-}
-
-// SAFETY: Integers without padding; the kernel writes `info_len` bytes at `info` at most, which are a buffer
-// that both makers of this type borrow mutably, or at address 0, where nothing is; and at the addresses in the info of a
-// program, which are 0 or those of buffers that `ProgInfo::of` has.
-unsafe impl Attr for InfoAttr {}
 
 /// `BPF_OBJ_GET_INFO_BY_FD` with a buffer: gives the length that the kernel reports.
 pub fn info_by_fd(fd: &impl AsRawFd, info: &mut [u8]) -> Result<usize, Errno> {
-    let mut attr = InfoAttr {
-        bpf_fd: fd.as_raw_fd() as u32,
-        info_len: info.len() as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    sys::bpf(Command::ObjGetInfoByFd, &mut attr)?;
-    Ok(attr.info_len as usize)
+    let (address, len) = (info.as_mut_ptr() as u64, info.len() as u32);
+    let attr = info_attr(fd, len);
+    // SAFETY: The kernel writes as many bytes there at most, which are borrowed mutably; and at the addresses in the info
+    // of a program, which are 0 or those of buffers that `ProgInfo::of` has.
+    let mut attr = unsafe { attr.set_address(info::info, address) };
+    sys::bpf(&mut attr)?;
+    Ok(attr.get(info::info_len) as usize)
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD` with `len` bytes at address 0.
 pub fn info_by_fd_at_null(fd: &impl AsRawFd, len: u32) -> Result<usize, Errno> {
-    let mut attr = InfoAttr {
-        bpf_fd: fd.as_raw_fd() as u32,
-        info_len: len,
-        info: 0,
-    };
-    sys::bpf(Command::ObjGetInfoByFd, &mut attr)?;
-    Ok(attr.info_len as usize)
+    let mut attr = info_attr(fd, len);
+    sys::bpf(&mut attr)?;
+    Ok(attr.get(info::info_len) as usize)
+}
+
+fn info_attr<'a>(fd: &impl AsRawFd, len: u32) -> Attr<'a> {
+    Attr::of(Command::ObjGetInfoByFd)
+        .set_fd(info::bpf_fd, fd.as_raw_fd())
+        .set(info::info_len, len)
 }
 
 /// What a token allows.
@@ -610,34 +407,17 @@ pub fn btf_id(btf: &OwnedFd) -> u32 {
     u32::from_ne_bytes(info[12..16].try_into().expect("four bytes"))
 }
 
-#[repr(C)]
-struct NextIdAttr {
-    start_id: u32,
-    next_id: u32,
-    open_flags: u32,
-}
-
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for NextIdAttr {}
-
 /// How many objects there are in the whole system, of the kind whose ids the command `next_id` gives.
 pub fn objects(next_id: Command) -> u64 {
-    let mut attr = NextIdAttr {
-        start_id: 0,
-        next_id: 0,
-        open_flags: 0,
-    };
+    let mut attr = Attr::of(next_id);
     let mut count = 0;
     loop {
-        match sys::bpf(next_id, &mut attr) {
+        match sys::bpf(&mut attr) {
             Ok(()) => count += 1,
             Err(Errno::NOENT) => return count,
             Err(errno) => panic!("{next_id:?}: {errno}"),
         }
-        attr.start_id = attr.next_id;
+        let last = attr.get(by_id::next_id);
+        attr = Attr::of(next_id).set(by_id::id, last);
     }
-}
-
-pub(crate) fn token_arguments(token: Option<RawFd>) -> (u32, RawFd) {
-    token.map_or((0, 0), |token| (BPF_F_TOKEN_FD, token))
 }

@@ -2,7 +2,6 @@
 
 //! Commands of `bpf()` with one word of the attr in the hands of another thread.
 
-use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU32;
@@ -10,14 +9,15 @@ use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
+use crate::attr::map_create;
+use crate::attr::prog_load;
+use crate::attr::token_create;
+use crate::attr::Attr;
+use crate::attr::Field;
 use crate::bpf;
-use crate::bpf::MapCreateAttr;
 use crate::bpf::MapType;
 use crate::bpf::Prog;
-use crate::bpf::ProgLoadAttr;
-use crate::bpf::TokenCreateAttr;
 use crate::sys;
-use crate::sys::Attr;
 use crate::sys::Command;
 
 /// The word of an attr that changes.
@@ -32,14 +32,14 @@ pub enum Word {
 }
 
 impl Word {
-    fn offset(self) -> usize {
+    fn field(self) -> Field {
         match self {
-            Self::MapType => offset_of!(MapCreateAttr, map_type),
-            Self::MapFlags => offset_of!(MapCreateAttr, map_flags),
-            Self::MapToken => offset_of!(MapCreateAttr, map_token_fd),
-            Self::ProgType => offset_of!(ProgLoadAttr, prog_type),
-            Self::ProgToken => offset_of!(ProgLoadAttr, prog_token_fd),
-            Self::BpfFs => offset_of!(TokenCreateAttr, bpffs_fd),
+            Self::MapType => map_create::map_type,
+            Self::MapFlags => map_create::map_flags,
+            Self::MapToken => map_create::map_token_fd,
+            Self::ProgType => prog_load::prog_type,
+            Self::ProgToken => prog_load::prog_token_fd,
+            Self::BpfFs => token_create::bpffs_fd,
         }
     }
 }
@@ -63,31 +63,31 @@ impl Contested {
             Word::MapType | Word::MapFlags | Word::MapToken
         ));
         // INVARIANT: There is no address in this attr.
-        let attr = bpf::map_create_attr(map_type, flags, token);
-        Self::new(Command::MapCreate, &attr, word)
+        Self::new(&bpf::map_attr_with(map_type, flags, token), word)
     }
 
     pub fn prog_load(prog: &Prog<'static>, token: RawFd, word: Word) -> Self {
         assert!(matches!(word, Word::ProgType | Word::ProgToken));
         // INVARIANT: The instructions are static, as is the license, and there is no log.
-        let attr = bpf::prog_load_attr(prog, Some(token));
-        Self::new(Command::ProgLoad, &attr, word)
+        Self::new(&bpf::prog_attr(prog).with_token(Some(token)), word)
     }
 
     pub fn token_create(bpffs_fd: RawFd) -> Self {
         // INVARIANT: There is no address in this attr.
-        let attr = TokenCreateAttr { flags: 0, bpffs_fd };
-        Self::new(Command::TokenCreate, &attr, Word::BpfFs)
+        Self::new(&bpf::token_attr(0, bpffs_fd), Word::BpfFs)
     }
 
-    fn new<T: Attr>(command: Command, attr: &T, word: Word) -> Self {
-        let len = size_of::<T>() / size_of::<u32>();
-        // SAFETY: An attr is made of integers without padding, and aligned to at least one of its words.
-        let words = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(attr).cast(), len) };
+    fn new(attr: &Attr<'static>, word: Word) -> Self {
+        let bytes = attr.bytes();
+        let word_of = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
         Self {
-            command,
-            attr: words.iter().copied().map(AtomicU32::new).collect(),
-            word: word.offset() / size_of::<u32>(),
+            command: attr.command(),
+            attr: bytes
+                .chunks_exact(4)
+                .map(word_of)
+                .map(AtomicU32::new)
+                .collect(),
+            word: word.field().at / size_of::<u32>(),
         }
     }
 

@@ -7,6 +7,7 @@
 
 #![expect(missing_docs, reason = "for the test programs of this workspace only")]
 
+pub mod attr;
 pub mod bpf;
 pub mod container;
 pub mod contested;
@@ -20,6 +21,7 @@ pub mod masks;
 pub mod process;
 pub mod prog_info;
 pub mod restrict;
+pub mod rules;
 pub mod struct_ops;
 pub mod sys;
 pub mod trial;

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 
@@ -151,6 +152,27 @@ impl Link {
         (received > 0).then_some(message)
     }
 
+    /// The same to a process that may have been killed.
+    pub fn try_send(&self, message: &[u8]) -> Result<(), Errno> {
+        net::send(&self.0, message, net::SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Waits for a message of a process that may have been killed.
+    pub fn try_receive(&self) -> Option<Vec<u8>> {
+        let mut message = vec![0; 4096];
+        let (received, _) =
+            net::recv(&self.0, &mut message[..], net::RecvFlags::empty()).unwrap_or_default();
+        message.truncate(received);
+        (received > 0).then_some(message)
+    }
+
+    /// Has the other side see an end, and waits for its own.
+    pub fn finish(self) {
+        // Of a process that is gone, there is no more to wait for.
+        let _ = net::shutdown(&self.0, net::Shutdown::Write);
+        while self.try_receive().is_some() {}
+    }
+
     /// Passes a descriptor with `SCM_RIGHTS`.
     pub fn send_fd(&self, fd: impl AsFd) {
         let fds = [fd.as_fd()];
@@ -181,6 +203,18 @@ impl Link {
                 _ => None,
             })
             .expect("the other process hung up before it passed a descriptor")
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Link {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
     }
 }
 

@@ -8,42 +8,38 @@ use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
+use crate::attr::token_create;
+use crate::attr::Attr;
+pub use crate::attr::BPF_F_TOKEN_RESTRICT;
 use crate::bpf;
 use crate::bpf::Masks;
 use crate::log::Log;
 use crate::sys;
-use crate::sys::Attr;
-use crate::sys::Command;
-
-pub const BPF_F_TOKEN_RESTRICT: u32 = 1 << 0;
 
 /// The length of the attributes, up to their last field.
-pub const ATTR_LEN: usize = size_of::<RestrictAttr>();
+pub const ATTR_LEN: usize = token_create::END;
 
-/// The `token_create` part of `union bpf_attr`, all of it.
-#[repr(C)]
-struct RestrictAttr {
-    flags: u32,
-    bpffs_fd: i32,
-    allowed: [u64; 4],
+fn restriction<'a>(flags: u32, source: RawFd, masks: &Masks) -> Attr<'a> {
+    bpf::token_attr(flags, source)
+        .set(token_create::allowed_cmds, masks.cmds)
+        .set(token_create::allowed_maps, masks.maps)
+        .set(token_create::allowed_progs, masks.progs)
+        .set(token_create::allowed_attachs, masks.attachs)
 }
 
-// SAFETY: Integers without padding, no address.
-unsafe impl Attr for RestrictAttr {}
-
-/// The same as bytes.
+/// The `token_create` part of `union bpf_attr`, all of it, as bytes.
 pub fn attr(flags: u32, source: RawFd, masks: &Masks) -> [u8; ATTR_LEN] {
-    let mut attr = [0; ATTR_LEN];
-    attr[..8].copy_from_slice(&bpf::token_create_attr(flags, source));
-    for (bytes, mask) in attr[8..].chunks_exact_mut(8).zip(masks.words()) {
-        bytes.copy_from_slice(&mask.to_ne_bytes());
-    }
-    attr
+    let bytes = restriction(flags, source, masks).bytes();
+    bytes.try_into().expect("all fields")
 }
 
 /// Makes a token that permits what `source`, a BPF FS or a token, permits of these masks.
 pub fn token(source: &impl AsRawFd, masks: &Masks) -> Result<OwnedFd, Errno> {
-    sys::token_create(&attr(BPF_F_TOKEN_RESTRICT, source.as_raw_fd(), masks))
+    sys::bpf_fd(&mut restriction(
+        BPF_F_TOKEN_RESTRICT,
+        source.as_raw_fd(),
+        masks,
+    ))
 }
 
 /// The same with any flags, and with a log in the common attributes.
@@ -53,12 +49,7 @@ pub fn token_logged(
     masks: &Masks,
     log: &Log<'_>,
 ) -> Result<OwnedFd, Errno> {
-    let mut attr = RestrictAttr {
-        flags,
-        bpffs_fd: source,
-        allowed: masks.words(),
-    };
-    sys::bpf_fd_with_log(Command::TokenCreate, &mut attr, log)
+    sys::bpf_fd_with_log(&mut restriction(flags, source, masks), log)
 }
 
 /// The cookie in a `struct bpf_token_info`.

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::attr;
+use crate::attr::Attr;
 use crate::log::Log;
 
 /// The commands of `bpf()` in use here: `enum bpf_cmd` of include/uapi/linux/bpf.h.
@@ -35,33 +37,27 @@ pub enum Command {
     TokenCreate = 36,
 }
 
-/// One command's part of `union bpf_attr`.
-///
-/// # Safety
-///
-/// The type is `repr(C)`, made of integers without padding, and whatever the kernel reads or writes through
-/// an address in it stays valid for as long as the value is borrowed.
-pub unsafe trait Attr {}
-
 fn last_error() -> Errno {
     let error = std::io::Error::last_os_error();
     Errno::from_io_error(&error).expect("a failed system call sets errno")
 }
 
-/// `struct bpf_common_attr`.
-#[repr(C)]
-struct CommonAttr {
-    log_buf: u64,
-    log_size: u32,
-    log_level: u32,
-    log_true_size: u32,
-    _zero: u32,
-}
-
-fn bpf_raw(command: Command, attr: *mut libc::c_void, size: usize) -> Result<i32, Errno> {
-    // SAFETY: The kernel checks every address given to it; that nothing of ours is overwritten which Rust
-    // relies on is up to the callers.
-    result_of(unsafe { libc::syscall(libc::SYS_bpf, command as i32, attr, size) })
+/// `bpf(2)`, with common attributes if `command` says so: the one place where tests call it.
+///
+/// # Safety
+///
+/// The kernel checks every address that it is given. Where it may write is up to the command and its attributes: that is
+/// nothing which Rust relies on.
+#[inline]
+pub unsafe fn bpf_raw(
+    command: i32,
+    attr: *mut libc::c_void,
+    size: u32,
+    common: *mut libc::c_void,
+    common_size: u32,
+) -> Result<i32, Errno> {
+    // SAFETY: As this function's.
+    result_of(unsafe { libc::syscall(libc::SYS_bpf, command, attr, size, common, common_size) })
 }
 
 fn result_of(result: libc::c_long) -> Result<i32, Errno> {
@@ -71,44 +67,47 @@ fn result_of(result: libc::c_long) -> Result<i32, Errno> {
         .ok_or_else(last_error)
 }
 
+fn call(attr: &mut Attr<'_>) -> Result<i32, Errno> {
+    let (command, size) = (attr.command() as i32, attr.command().end() as u32);
+    // SAFETY: By the invariant of the attributes.
+    unsafe { bpf_raw(command, attr.as_mut_ptr(), size, std::ptr::null_mut(), 0) }
+}
+
 /// Calls `bpf()` for a command that returns a new descriptor, with a log in the common attributes.
-pub fn bpf_fd_with_log<T: Attr>(
-    command: Command,
-    attr: &mut T,
-    log: &Log<'_>,
-) -> Result<OwnedFd, Errno> {
-    const BPF_COMMON_ATTRS: i32 = 1 << 16;
-    let mut common = CommonAttr {
-        log_buf: log.address,
-        log_size: log.size,
-        log_level: log.level,
-        log_true_size: 0,
-        _zero: 0,
-    };
-    // SAFETY: As in `bpf_raw`; the kernel writes to `common` and to the log, a buffer that is borrowed mutably.
-    let fd = result_of(unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as i32 | BPF_COMMON_ATTRS,
-            std::ptr::from_mut(attr),
-            size_of::<T>(),
-            &raw mut common,
-            size_of::<CommonAttr>(),
+pub fn bpf_fd_with_log(attr: &mut Attr<'_>, log: &Log<'_>) -> Result<OwnedFd, Errno> {
+    let mut words = [0; attr::COMMON_SIZE / 4];
+    words[attr::common::log_size.at / 4] = log.size;
+    words[attr::common::log_level.at / 4] = log.level;
+    words[0] = log.address as u32;
+    words[1] = (log.address >> 32) as u32;
+    let command = attr.command() as i32 | attr::BPF_COMMON_ATTRS;
+    let size = attr.command().end() as u32;
+    // SAFETY: By the invariant of the attributes; the kernel writes to `words` and to the log, a buffer that is borrowed
+    // mutably.
+    let fd = unsafe {
+        bpf_raw(
+            command,
+            attr.as_mut_ptr(),
+            size,
+            words.as_mut_ptr().cast(),
+            size_of_val(&words) as u32,
         )
-    });
-    log.true_size.set(common.log_true_size);
+    };
+    log.true_size.set(words[attr::common::log_true_size.at / 4]);
     // SAFETY: The kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd?) })
 }
 
 /// Calls `bpf()` for a command that returns 0.
-pub fn bpf<T: Attr>(command: Command, attr: &mut T) -> Result<(), Errno> {
-    bpf_raw(command, std::ptr::from_mut(attr).cast(), size_of::<T>()).map(drop)
+pub fn bpf(attr: &mut Attr<'_>) -> Result<(), Errno> {
+    assert!(!attr.command().makes_descriptor());
+    call(attr).map(drop)
 }
 
 /// Calls `bpf()` for a command that returns a new descriptor.
-pub fn bpf_fd<T: Attr>(command: Command, attr: &mut T) -> Result<OwnedFd, Errno> {
-    let fd = bpf_raw(command, std::ptr::from_mut(attr).cast(), size_of::<T>())?;
+pub fn bpf_fd(attr: &mut Attr<'_>) -> Result<OwnedFd, Errno> {
+    assert!(attr.command().makes_descriptor());
+    let fd = call(attr)?;
     // SAFETY: The kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -122,7 +121,9 @@ pub(crate) unsafe fn bpf_fd_contested(
     command: Command,
     attr: &[AtomicU32],
 ) -> Result<OwnedFd, Errno> {
-    let fd = bpf_raw(command, attr.as_ptr().cast_mut().cast(), size_of_val(attr))?;
+    let (start, size) = (attr.as_ptr().cast_mut().cast(), size_of_val(attr) as u32);
+    // SAFETY: As this function's.
+    let fd = unsafe { bpf_raw(command as i32, start, size, std::ptr::null_mut(), 0) }?;
     // SAFETY: The kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -152,18 +153,18 @@ pub fn count_tracepoint(id: u64, cpu: i32) -> Result<OwnedFd, Errno> {
 
 /// `BPF_TOKEN_CREATE` with any bytes for an attr: it holds no address, and the kernel only reads it.
 pub fn token_create(attr: &[u8]) -> Result<OwnedFd, Errno> {
-    let fd = bpf_raw(
-        Command::TokenCreate,
-        attr.as_ptr().cast_mut().cast(),
-        attr.len(),
-    )?;
+    let (command, start) = (Command::TokenCreate as i32, attr.as_ptr().cast_mut().cast());
+    // SAFETY: The kernel only reads the attributes.
+    let fd = unsafe { bpf_raw(command, start, attr.len() as u32, std::ptr::null_mut(), 0) }?;
     // SAFETY: The kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// `BPF_TOKEN_CREATE` with an attr at address 0, where nothing is.
 pub fn token_create_at_null(len: usize) -> Result<(), Errno> {
-    bpf_raw(Command::TokenCreate, std::ptr::null_mut(), len).map(drop)
+    let (command, null) = (Command::TokenCreate as i32, std::ptr::null_mut());
+    // SAFETY: Nothing is there.
+    unsafe { bpf_raw(command, null, len as u32, null, 0) }.map(drop)
 }
 
 /// Tries to map one page of `fd`, shared; a mapping that succeeds is undone at once.

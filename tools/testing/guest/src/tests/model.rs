@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rules 5 and 6 as a model: what each of the four commands needs, and how a refusal is put into words. It is
-//! written from the rules, and shares nothing with the implementation.
+//! Rule 6 as a model, on that of rule 5: what a token lacks, and how a refusal is put into words. It is written from the
+//! rules, and shares nothing with the implementation.
 
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
@@ -11,6 +11,9 @@ use guest::bpf::AttachType;
 use guest::bpf::MapType;
 use guest::bpf::ProgType;
 use guest::log::Log;
+use guest::rules;
+use guest::rules::Asked;
+use guest::rules::Cap;
 use guest::sys::Command;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -79,30 +82,19 @@ impl Object {
 
     /// The capabilities that are needed, in the order in which they are looked for, and what each is for.
     fn needs(self, unprivileged: Unprivileged) -> Vec<(Cap, String)> {
-        let (_, command) = self.command();
-        let mut needs = Vec::new();
-        if unprivileged == Unprivileged::Forbidden && matches!(self, Self::Map(..) | Self::Prog(..))
-        {
-            let purpose = format!("with kernel.unprivileged_bpf_disabled, the command {command}");
-            needs.push((BPF, purpose));
-        }
-        let caps: &[Cap] = match self {
-            Self::Map(MapType::Stack, _) => &[BPF],
-            Self::Map(MapType::Devmap, _) => &[NET_ADMIN],
-            Self::Prog(ProgType::Kprobe, ..) => &[BPF, PERFMON],
-            Self::Prog(ProgType::Xdp, ..) => &[BPF, NET_ADMIN],
-            Self::Prog(ProgType::Ext, ..) => &[BPF, NET_ADMIN, PERFMON],
-            Self::Map(..) | Self::Prog(..) => &[],
-            Self::Btf => &[BPF],
-            Self::BtfById => &[SYS_ADMIN],
+        let (command, command_name) = self.command();
+        let (object_type, type_name) = match self {
+            Self::Map(map_type, name) => (map_type as u32, name),
+            Self::Prog(prog_type, name, ..) => (prog_type as u32, name),
+            Self::Btf | Self::BtfById => (0, ""),
         };
-        let purpose = match self {
-            Self::Map(_, name) => format!("map type {name}"),
-            Self::Prog(_, name, ..) => format!("program type {name}"),
-            Self::Btf | Self::BtfById => format!("the command {command}"),
+        let asked = Asked {
+            command,
+            command_name,
+            object_type,
+            type_name,
         };
-        needs.extend(caps.iter().map(|cap| (*cap, purpose.clone())));
-        needs
+        rules::needs(asked, unprivileged == Unprivileged::Forbidden)
     }
 
     /// What comes of the command once it is admitted.
@@ -131,22 +123,9 @@ impl Object {
     }
 }
 
-/// A capability: its set, its name and its number.
-#[derive(Clone, Copy, Debug)]
-struct Cap(CapabilitySet, &'static str, i32);
-
-const BPF: Cap = Cap(CapabilitySet::BPF, "CAP_BPF", 39);
-const PERFMON: Cap = Cap(CapabilitySet::PERFMON, "CAP_PERFMON", 38);
-const NET_ADMIN: Cap = Cap(CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN", 12);
-const SYS_ADMIN: Cap = Cap(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", 21);
-
 /// All sets of the four capabilities.
 pub(super) fn capability_sets() -> impl Iterator<Item = CapabilitySet> {
-    (0..16_u32).map(|bits| {
-        let caps = [BPF, PERFMON, NET_ADMIN, SYS_ADMIN].into_iter().enumerate();
-        caps.filter(|(index, _)| bits & (1 << index) != 0)
-            .fold(CapabilitySet::empty(), |held, (_, cap)| held | cap.0)
-    })
+    (0..16).map(rules::set_of)
 }
 
 /// Which parts of a request an instance delegates.
@@ -261,16 +240,17 @@ pub(super) fn model(
         Descriptor::None => Some("no token was given".to_owned()),
         Descriptor::Token => delegated.lacks(object),
     };
-    for (Cap(cap, name, number), purpose) in object.needs(unprivileged) {
+    for (cap, purpose) in object.needs(unprivileged) {
+        let name = cap.name;
         // In the initial user namespace a container has no capability at all.
         let reason = match &unused {
             Some(unused) => {
                 format!("{purpose} needs {name} in the initial user namespace, because {unused}")
             }
-            None if held.intersects(cap | SYS_ADMIN.0) => continue,
+            None if rules::is_capable(held, cap) => continue,
             None => format!("{purpose} needs {name} in the user namespace that owns the token"),
         };
-        return refusal(Errno::PERM, number, reason);
+        return refusal(Errno::PERM, cap.number, reason);
     }
     None
 }

@@ -11,6 +11,8 @@ use guest::container;
 use guest::container::Delegation;
 use guest::kernel::Sysctl;
 use guest::process;
+use guest::rules;
+use guest::rules::Cap;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -19,86 +21,13 @@ use super::model::capability_sets;
 use super::tests;
 use crate::btf;
 
-const BPF: CapabilitySet = CapabilitySet::BPF;
-const PERFMON: CapabilitySet = CapabilitySet::PERFMON;
-const NET_ADMIN: CapabilitySet = CapabilitySet::NET_ADMIN;
-
 pub fn tests() -> Vec<Trial> {
     tests![maps_of_every_type, programs_of_every_type]
 }
 
-/// Anybody may create them.
-const MAPS_OF_ALL: [&str; 16] = [
-    "ARRAY",
-    "PERCPU_ARRAY",
-    "PROG_ARRAY",
-    "PERF_EVENT_ARRAY",
-    "CGROUP_ARRAY",
-    "ARRAY_OF_MAPS",
-    "HASH",
-    "RHASH",
-    "PERCPU_HASH",
-    "HASH_OF_MAPS",
-    "RINGBUF",
-    "USER_RINGBUF",
-    "CGROUP_STORAGE",
-    "CGROUP_STORAGE_DEPRECATED",
-    "PERCPU_CGROUP_STORAGE",
-    "PERCPU_CGROUP_STORAGE_DEPRECATED",
-];
-const MAPS_OF_THE_NETWORK: [&str; 5] = ["SOCKMAP", "SOCKHASH", "DEVMAP", "DEVMAP_HASH", "XSKMAP"];
-
-const PROGS_OF_ALL: [&str; 2] = ["SOCKET_FILTER", "CGROUP_SKB"];
-const PROGS_OF_THE_NETWORK: [&str; 18] = [
-    "SCHED_CLS",
-    "SCHED_ACT",
-    "XDP",
-    "LWT_IN",
-    "LWT_OUT",
-    "LWT_XMIT",
-    "LWT_SEG6LOCAL",
-    "SK_SKB",
-    "SK_MSG",
-    "FLOW_DISSECTOR",
-    "CGROUP_DEVICE",
-    "CGROUP_SOCK",
-    "CGROUP_SOCK_ADDR",
-    "CGROUP_SOCKOPT",
-    "CGROUP_SYSCTL",
-    "SOCK_OPS",
-    "EXT",
-    "NETFILTER",
-];
-const PROGS_OF_TRACING: [&str; 9] = [
-    "KPROBE",
-    "TRACEPOINT",
-    "PERF_EVENT",
-    "RAW_TRACEPOINT",
-    "RAW_TRACEPOINT_WRITABLE",
-    "TRACING",
-    "LSM",
-    "STRUCT_OPS",
-    "EXT",
-];
-
-/// What a map of a type needs.
-fn of_map(name: &str) -> CapabilitySet {
-    if MAPS_OF_ALL.contains(&name) {
-        CapabilitySet::empty()
-    } else if MAPS_OF_THE_NETWORK.contains(&name) {
-        NET_ADMIN
-    } else {
-        BPF
-    }
-}
-
-/// What a program of a type needs.
-fn of_prog(name: &str) -> CapabilitySet {
-    let mut caps = CapabilitySet::empty();
-    caps.set(BPF, !PROGS_OF_ALL.contains(&name));
-    caps.set(NET_ADMIN, PROGS_OF_THE_NETWORK.contains(&name));
-    caps.set(PERFMON, PROGS_OF_TRACING.contains(&name));
-    caps
+fn set(caps: &[Cap]) -> CapabilitySet {
+    caps.iter()
+        .fold(CapabilitySet::empty(), |set, cap| set | cap.set)
 }
 
 /// The types of an enum of the running kernel, but the first, which is none.
@@ -136,14 +65,14 @@ fn check(
 /// Checks the commands of all types, without a token, and by one that delegates all; with BPF for all, and for some.
 fn check_all(
     types: &[(String, u32)],
-    needed: fn(&str) -> CapabilitySet,
+    needed: fn(u32) -> &'static [Cap],
     command: fn(u32, Option<RawFd>) -> Option<Errno>,
 ) {
-    for (disabled, always) in [("0", CapabilitySet::empty()), ("2", BPF)] {
+    for (disabled, always) in [("0", CapabilitySet::empty()), ("2", CapabilitySet::BPF)] {
         let _sysctl = Sysctl::set("kernel/unprivileged_bpf_disabled", disabled);
         let check_with = |token| {
             for (name, value) in types {
-                check(name, needed(name) | always, token, |token| {
+                check(name, set(needed(*value)) | always, token, |token| {
                     command(*value, token)
                 });
             }
@@ -158,7 +87,7 @@ fn check_all(
 
 fn maps_of_every_type() {
     let types = types("bpf_map_type", "BPF_MAP_TYPE_");
-    check_all(&types, of_map, |map_type, token| {
+    check_all(&types, rules::of_map, |map_type, token| {
         bpf::map_of_type(map_type, token).err()
     });
 }
@@ -166,7 +95,7 @@ fn maps_of_every_type() {
 fn programs_of_every_type() {
     let types = types("bpf_prog_type", "BPF_PROG_TYPE_");
     // No verifier takes it: what is not EPERM came to the verifier, or to what the type itself needs.
-    check_all(&types, of_prog, |prog_type, token| {
+    check_all(&types, rules::of_prog, |prog_type, token| {
         bpf::prog_of_type(prog_type, &[0], token).err()
     });
 }
