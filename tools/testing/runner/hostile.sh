@@ -65,10 +65,10 @@ sequences() {
 }
 guests() {
 	suites &
-	local suites=$!
+	local in_background=$!
 	faults
 	scale
-	wait "$suites"
+	wait "$in_background"
 	stress
 }
 

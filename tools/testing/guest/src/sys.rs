@@ -134,7 +134,7 @@ pub fn count_tracepoint(id: u64, cpu: i32) -> Result<OwnedFd, Errno> {
     const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
     // The first version of `struct perf_event_attr`: type and size, the number, and what stays zero.
     let mut attr = [0u64; 8];
-    attr[0] = u64::from(PERF_TYPE_TRACEPOINT) | (size_of_val(&attr) as u64) << 32;
+    attr[0] = u64::from(PERF_TYPE_TRACEPOINT) | ((size_of_val(&attr) as u64) << 32);
     attr[1] = id;
     // SAFETY: The kernel only reads the attributes, which have no address.
     let fd = result_of(unsafe {
