@@ -45,16 +45,18 @@ unit_tests() {
 	echo "$status" >"$RESULTS/unit.log.status"
 }
 
+# The longest of them: container managers and compilers of BPF run in it.
+tool_guest() { CPUS=2 TIMEOUT=${TIMEOUT:-1800} guest "$1" "$RESULTS/bpftoken-$1.log" "$bin/bpftoken-tests"; }
 # Two lanes of guests, of about the same length. Some of our tests race on two processors.
 one_lane() {
 	CPUS=2 guest rust "$RESULTS/guest-rust.log" "$bin/guest"
 	CPUS=2 guest c "$RESULTS/guest-c.log" "$bin/guest --skip defects::"
 	[ "$ARCH" != x86_64 ] || guest rust "$RESULTS/upstream-rust.log" "$upstream_suite"
 	guest rust "$RESULTS/kunit-rust.log" "$kunit_suites"
-	CPUS=2 guest c "$RESULTS/bpftoken-c.log" "$bin/bpftoken-tests"
+	tool_guest c
 }
 other_lane() {
-	CPUS=2 guest rust "$RESULTS/bpftoken-rust.log" "$bin/bpftoken-tests"
+	tool_guest rust
 	[ "$ARCH" != x86_64 ] || guest rust "$RESULTS/libbpf-rust.log" "$libbpf_suite"
 	# What the tests say of each defect would be in the middle of their lines.
 	guest c "$RESULTS/defects-c.log" "$bin/guest --expect-defects 2>said; status=\$?; cat said >&2; exit \$status"
