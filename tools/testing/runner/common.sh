@@ -151,5 +151,14 @@ lock() {
 # in_root COMMAND...: runs COMMAND in the toolchain root.
 in_root() { "$RUNNER/enter.sh" "$@"; }
 
+# number NAME MOST: a variable that must be a decimal number.
+number() {
+	local value=${!1} most=$2 digits=${#2}
+	if [[ ! $value =~ ^(0|[1-9][0-9]*)$ ]] || [ "${#value}" -gt "$digits" ] ||
+		{ [ "${#value}" = "$digits" ] && [[ $value > $most ]]; }; then
+		die "$1=$value is not a number of 0 to $most."
+	fi
+}
+
 # ask_about_kvm: before guests run side by side, as each of them would ask (see vm.sh).
 ask_about_kvm() { [ -e "$BUILD/accel" ] || IMAGE=${RUN:+$RUN/rust.image} CMD=true "$RUNNER/vm.sh" rust; }

@@ -12,14 +12,6 @@
 . "$RUNNER/suites.sh"
 need_root "Comparing the kernels"
 
-# number NAME MOST: a variable that must be a decimal number.
-number() {
-	local value=${!1} most=$2 digits=${#2}
-	if [[ ! $value =~ ^(0|[1-9][0-9]*)$ ]] || [ "${#value}" -gt "$digits" ] ||
-		{ [ "${#value}" = "$digits" ] && [[ $value > $most ]]; }; then
-		die "$1=$value is not a number of 0 to $most."
-	fi
-}
 : "${SEED:=$(date +%s%N)}" "${STRINGS:=200000}" "${CALLS:=50000}"
 number SEED 18446744073709551615
 number STRINGS 10000000

@@ -14,9 +14,9 @@
 x86_64_only "sequences.sh"
 need_root "Comparing the kernels"
 : "${SEED:=$(date +%s%N)}" "${SEQUENCES:=2000}" "${TIME:=120}" "${WITHOUT:=}" "${REPLAY:=}"
-for name in SEED SEQUENCES TIME; do
-	[[ ${!name} =~ ^(0|[1-9][0-9]{0,18})$ ]] || die "$name=${!name} is not a number of 0 to 9999999999999999999."
-done
+number SEED 18446744073709551615
+number SEQUENCES 10000000
+number TIME 86400
 case $WITHOUT in
 '' | D1 | D2 | D6 | RESTRICT | REMOUNT) ;;
 *) die "WITHOUT=$WITHOUT: it is one of D1, D2, D6, RESTRICT, REMOUNT." ;;

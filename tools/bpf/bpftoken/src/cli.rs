@@ -63,7 +63,7 @@ pub enum Command {
     ///
     /// It is for programs that know nothing of tokens, and runs in the container. A supervisor of its
     /// own, without more privilege, puts the token into calls that come without one; the command itself
-    /// takes the place of bpftoken. Where bpftoken-mount(1) serves probes, the command can be attached to
+    /// takes the place of bpftoken. Where bpftoken-mount(1) serves probes, it attaches programs to
     /// them.
     Exec(ExecArgs),
     /// Gives a running container a BPF FS with this delegation.
@@ -75,9 +75,9 @@ pub enum Command {
         replace: bool,
         #[command(flatten)]
         grants: Grants,
-        /// Also lets programs of the container attach to these probes of the host, as bpftoken-run(1) has
-        /// it, when bpftoken-exec(1) runs them there: until the process ends or this is interrupted,
-        /// and as long as it goes on.
+        /// Also lets programs that bpftoken-exec(1) runs in the container attach to these probes of the
+        /// host, a list as for bpftoken-run(1). bpftoken then goes on until it is interrupted or the
+        /// process ends.
         #[arg(long, value_name = "LIST")]
         probes: Option<Probes>,
     },

@@ -38,14 +38,14 @@ pub struct Signals(SignalsInfo<WithOrigin>);
 
 impl Signals {
     pub fn keep() -> Result<Self> {
-        Ok(Self(SignalsInfo::new(not_ignored()?)?))
+        Ok(Self(SignalsInfo::new(not_ignored(&FORWARDED)?)?))
     }
 }
 
 /// A socket that is readable once somebody wants this process to end.
 pub fn stop_signals() -> Result<UnixStream> {
     let (stopped, stop) = UnixStream::pair()?;
-    for signal in [signal::SIGHUP, signal::SIGINT, signal::SIGTERM] {
+    for signal in not_ignored(&[signal::SIGHUP, signal::SIGINT, signal::SIGTERM])? {
         signal_hook::low_level::pipe::register(signal, stop.try_clone()?)?;
     }
     Ok(stopped)
@@ -84,13 +84,11 @@ fn stop() -> Result<()> {
 }
 
 /// Those that our parent does not have us ignore, as nohup(1) does, and the shell in the background.
-fn not_ignored() -> Result<Vec<i32>> {
+fn not_ignored(signals: &[i32]) -> Result<Vec<i32>> {
     let ignored = procfs::process::Process::myself()?.status()?.sigign;
     let is_ignored = |signal: i32| (ignored >> (signal - 1)) & 1 == 1;
-    Ok(FORWARDED
-        .into_iter()
-        .filter(|signal| !is_ignored(*signal))
-        .collect())
+    let signals = signals.iter().copied();
+    Ok(signals.filter(|signal| !is_ignored(*signal)).collect())
 }
 
 fn forward(mut signals: SignalsInfo<WithOrigin>, command: &Process) {

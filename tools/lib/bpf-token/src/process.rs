@@ -201,6 +201,22 @@ impl Process {
             .map_err(|errno| self.error(&link, errno.into()))
     }
 
+    /// The first ids of `uid_map` or `gid_map`, inside and outside, which are root's in all but odd
+    /// containers.
+    pub(crate) fn first_ids(&self, map: &str) -> Result<(u32, u32)> {
+        let text = self.read(map)?;
+        let mut ids = text.split_whitespace().map(|id| id.parse().ok());
+        match (ids.next().flatten(), ids.next().flatten()) {
+            (Some(inside), Some(outside)) => Ok((inside, outside)),
+            _ => {
+                let pid = self.pid;
+                Err(Error::Invalid(format!(
+                    "the {map} of process {pid} is empty"
+                )))
+            }
+        }
+    }
+
     /// One of its namespaces, which is there as long as this is open.
     pub(crate) fn open_namespace(&self, kind: &str) -> Result<OwnedFd> {
         let link = format!("ns/{kind}");
@@ -225,6 +241,12 @@ impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
+}
+
+/// The effective capabilities, of the text of `/proc/<pid>/status`.
+pub(crate) fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    u64::from_str_radix(line?.trim(), 16).ok()
 }
 
 fn no_process(pid: i32) -> Error {

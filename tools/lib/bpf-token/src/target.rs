@@ -131,17 +131,18 @@ impl<'a> Target<'a> {
     }
 
     /// Mounts this file system there, for a broker of probes.
-    pub(crate) fn place(&self, tree: OwnedFd) -> Result<()> {
+    pub(crate) fn place(&self, tree: &OwnedFd) -> Result<()> {
         let work = Work::Place {
             target: launch::target(&self.path)?,
-            tree,
+            tree: duplicate(tree)?,
             replace: self.replace,
         };
         self.enter(work, None).map(drop)
     }
 
     /// Unmounts this file system, wherever the container has it now.
-    pub(crate) fn displace(&self, tree: OwnedFd) -> Result<()> {
+    pub(crate) fn displace(&self, tree: &OwnedFd) -> Result<()> {
+        let tree = duplicate(tree)?;
         self.enter(Work::Displace { tree }, None).map(drop)
     }
 
@@ -155,8 +156,8 @@ impl<'a> Target<'a> {
             setup,
             place,
             ids: Some((
-                Uid::from_raw(self.first_inside("uid_map")?),
-                Gid::from_raw(self.first_inside("gid_map")?),
+                Uid::from_raw(self.process.first_ids("uid_map")?.0),
+                Gid::from_raw(self.process.first_ids("gid_map")?.0),
             )),
             work,
         };
@@ -180,19 +181,11 @@ impl<'a> Target<'a> {
         }
         check_suid_dumpable()
     }
+}
 
-    /// The first id inside the map of the process, which is root in all but odd containers.
-    fn first_inside(&self, map: &str) -> Result<u32> {
-        self.process
-            .read(map)?
-            .split_whitespace()
-            .next()
-            .and_then(|inside| inside.parse().ok())
-            .ok_or_else(|| {
-                let pid = self.process.pid();
-                Error::Invalid(format!("the {map} of process {pid} is empty"))
-            })
-    }
+fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3)
+        .map_err(|errno| Error::sys("duplicate a descriptor", errno))
 }
 
 /// The two numbers of a device.

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::file_id::FileId;
 use crate::handshake;
+use crate::process::effective_capabilities;
 use crate::process::Process;
 use crate::sys;
 use crate::target::Target;
@@ -55,7 +56,10 @@ impl Listener {
     pub(super) fn new(broker: Broker, process: &Process, replace: bool) -> Result<Self> {
         let failed = |errno| Error::sys("make a socket for the container", errno);
         let namespace = process.open_namespace("user")?;
-        let (uid, gid) = (root(process, "uid_map")?, root(process, "gid_map")?);
+        let (uid, gid) = (
+            process.first_ids("uid_map")?.1,
+            process.first_ids("gid_map")?.1,
+        );
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -73,11 +77,9 @@ impl Listener {
                 .map_err(|error| Error::file(path, error))
         };
         let tree = broker.tracing.tree(&broker.probes, Some(&add))?;
-        let target = Target::new(process, TRACEFS).replace(replace);
-        target.place(
-            tree.try_clone()
-                .map_err(|error| Error::file("/proc/self/fd", error))?,
-        )?;
+        Target::new(process, TRACEFS)
+            .replace(replace)
+            .place(&tree)?;
         Ok(Self {
             broker: Arc::new(broker),
             process: process.try_clone()?,
@@ -138,12 +140,8 @@ impl Listener {
     fn may_ask(&self, client: &OwnedFd) -> Result<bool> {
         let peer = sys::peer(client.as_fd()).map_err(|errno| Error::sys("SO_PEERPIDFD", errno))?;
         let peer = Process::from_pidfd(peer)?;
-        let status = peer.read("status")?;
-        let capabilities = status
-            .lines()
-            .find_map(|line| line.strip_prefix("CapEff:"))
-            .and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-        let may_open = capabilities.unwrap_or_default() & MAY_OPEN != 0;
+        let capabilities = effective_capabilities(&peer.read("status")?).unwrap_or_default();
+        let may_open = capabilities & MAY_OPEN != 0;
         let namespaces = [&peer.open_namespace("user")?, &self.namespace].map(rustix::fs::fstat);
         let is_here = match namespaces {
             [Ok(theirs), Ok(container)] => FileId::of(&theirs) == FileId::of(&container),
@@ -156,9 +154,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         // A container that has ended, or has unmounted it itself, has nothing to give back.
-        if let Ok(tree) = self.tree.try_clone() {
-            let _ = Target::new(&self.process, TRACEFS).displace(tree);
-        }
+        let _ = Target::new(&self.process, TRACEFS).displace(&self.tree);
     }
 }
 
@@ -176,14 +172,4 @@ impl Drop for Count {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The id outside that the first of a map stands for, which is root's in all but odd containers.
-fn root(process: &Process, map: &str) -> Result<u32> {
-    let text = process.read(map)?;
-    let outside = text.split_whitespace().nth(1);
-    outside.and_then(|id| id.parse().ok()).ok_or_else(|| {
-        let pid = process.pid();
-        Error::Invalid(format!("the {map} of process {pid} is empty"))
-    })
 }

@@ -16,6 +16,7 @@ use rustix::process::Pid;
 use rustix::process::PidfdGetfdFlags;
 
 use crate::file_id::FileId;
+use crate::process::effective_capabilities;
 use crate::sys;
 
 /// How many descriptors are looked at, at most, for one of a file.
@@ -150,9 +151,7 @@ impl Caller {
 
     /// Its effective capabilities.
     fn capabilities(&self) -> Option<u64> {
-        let status = self.text("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-        u64::from_str_radix(line?.trim(), 16).ok()
+        effective_capabilities(&self.text("status")?)
     }
 
     /// The number of the process that the thread is of.

@@ -44,7 +44,11 @@ impl Served {
         let mut args = vec!["mount", "--pid", &pid];
         args.extend(ENOUGH.split_whitespace());
         args.extend(options.split_whitespace());
-        let mut run = world.command(&args).stderr(Stdio::piped()).spawn()?;
+        Self::of(&mut world.command(&args))
+    }
+
+    fn of(command: &mut Command) -> Result<Self> {
+        let mut run = command.stderr(Stdio::piped()).spawn()?;
         let mut said = BufReader::new(run.stderr.take().context("no stderr")?);
         let mut line = String::new();
         said.read_line(&mut line)?;
@@ -124,15 +128,12 @@ pub(super) fn listed(world: &World) -> Result<()> {
 /// An unmodified loader of a container that ran before anybody thought of probes.
 pub(super) fn bpftrace(world: &World) -> Result<()> {
     let holder = container(world)?;
-    let options = "--cmds any --maps any --progs any --attachs any";
     let pid = holder.pid.to_string();
-    let mut args = vec!["mount", "--replace", "--pid", &pid, "--probes"];
-    args.push("kprobe:vfs_read,tracepoint:sched:sched_switch");
-    args.extend(options.split_whitespace());
-    let mut run = world.command(&args).stderr(Stdio::piped()).spawn()?;
-    let mut said = BufReader::new(run.stderr.take().context("no stderr")?);
-    said.read_line(&mut String::new())?;
-    let _served = Served { run, _said: said };
+    let line = "mount --replace --cmds any --maps any --progs any --attachs any \
+                --probes kprobe:vfs_read,tracepoint:sched:sched_switch --pid";
+    let mut args: Vec<&str> = line.split_whitespace().collect();
+    args.push(&pid);
+    let _served = Served::of(&mut world.command(&args))?;
     let script = "kprobe:vfs_read { @k = 1 } tracepoint:sched:sched_switch { @t = 1 }";
     let script = format!(
         "{} exec -- bpftrace -e '{script}' -c '/bin/cat /etc/passwd'",
@@ -227,6 +228,19 @@ pub(super) fn until_interrupted(world: &World) -> Result<()> {
         ensure!(!is_there(holder.pid)?, "{signal:?}");
         refused(world, holder.pid)?;
     }
+    // What nohup(1) has it ignore, it ignores.
+    let pid = holder.pid;
+    let line = format!(
+        "trap '' HUP; exec {} mount --pid {pid} --replace {ENOUGH} --probes kprobe:vfs_*",
+        world.bpftoken()
+    );
+    let mut command = Command::new("sh");
+    let mut served = Served::of(command.args(["-c", &line]))?;
+    served.signal(Signal::HUP)?;
+    std::thread::sleep(Duration::from_millis(500));
+    ensure!(served.run.try_wait()?.is_none() && is_there(pid)?);
+    served.signal(Signal::TERM)?;
+    ensure!(served.ended()? == Some(0));
     // Also where the container has moved it to.
     let mut served = Served::start(world, holder.pid, "--replace --probes kprobe:vfs_*")?;
     inside(holder.pid, "mount --move /sys/kernel/tracing /mnt")?.must(0)?;
