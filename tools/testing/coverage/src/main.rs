@@ -4,7 +4,7 @@
 //!
 //! `coverage map VMLINUX IMAGE TREE OURS` finds the blocks that come from our lines, and prints them, after a line with the
 //! addresses that QEMU should log. `coverage judge MAP LIST REPORT SUITE=LOG...` compares what ran with `LIST`, which has
-//! the blocks that no test can run, and why; it fails if the two differ.
+//! the blocks that no test can run, and why; it fails if one did not run that is not there.
 
 mod binary;
 mod blocks;
@@ -48,13 +48,16 @@ fn judge(map: &str, list: &str, to: &str, suites: &[String]) -> Result<bool, Str
     }
     fs::write(to, report.text(&excused)).map_err(|error| format!("{to}: {error}"))?;
     print!("{}", report.table());
+    for more in report.more(&excused) {
+        println!("  {more}");
+    }
     let complaints = report.complaints(&excused);
     for complaint in &complaints {
         println!("{complaint}");
     }
     if !complaints.is_empty() {
         println!(
-            "{} differences from {list}; all lines, with what ran: {to}",
+            "{} lines ran less than {list} says; all lines, with what ran: {to}",
             complaints.len()
         );
     }

@@ -3,6 +3,7 @@
 //! The blocks of a kernel that come from our lines.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fmt::Write;
 use std::fs;
 
@@ -23,6 +24,12 @@ pub struct Place {
     pub function: String,
     /// The line.
     pub text: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.file, self.function, self.text)
+    }
 }
 
 /// A block of ours.
