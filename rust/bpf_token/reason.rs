@@ -164,7 +164,9 @@ impl fmt::Display for WhyInitial<'_> {
             own: Mask<K>,
         ) -> fmt::Result {
             let (noun, name, option) = (K::NOUN, named::<K>(value), K::OPTION);
-            if own.contains(value) {
+            if K::NAMES.name_of(value).is_none() {
+                write!(f, "this kernel has no {noun} {name}")
+            } else if own.contains(value) {
                 write!(
                     f,
                     "the BPF file system does not delegate {noun} {name} any more \
@@ -360,6 +362,19 @@ mod tests {
             request,
             decision,
             "map type 4294967295 needs CAP_BPF in the user namespace that owns the token"
+        ));
+        let mut decision = privilege(Purpose::MapType, Denied::InInitialNamespace);
+        decision.given = Given::Token {
+            unused: Unused::MapType(Mask::ALL),
+            userns: 1,
+            cookie: 0,
+            allowed: Delegation::NOTHING,
+        };
+        assert!(reads(
+            request,
+            decision,
+            "map type 4294967295 needs CAP_BPF in the initial user namespace, because this kernel \
+             has no map type 4294967295"
         ));
     }
 }

@@ -255,15 +255,17 @@ pub(crate) fn refusal(request: Request, token: Option<&Token>) -> Option<Reason>
 /// Why the kernel will refuse the request, made with this token; none if nothing speaks against it.
 pub(crate) fn foreseen(request: Request, token: &Token) -> Option<Reason> {
     let info = token.info().ok()?;
-    let caller = Caller::own();
+    let (caller, kernel) = (Caller::own(), Kernel::running());
     let mut asked = request.types();
     asked.push((Cmd::KIND, request.cmd().value()));
-    let granted = !asked.iter().any(|&(kind, value)| lacks(&info, kind, value));
+    let granted = !asked
+        .iter()
+        .any(|&(kind, value)| lacks(&info, kind, value, kernel));
     let needs = request.needs(caller.unprivileged_disabled);
     if granted && needs.iter().all(|(cap, _)| caller.has(*cap)) {
         return None;
     }
-    explain(request, Some(&info), caller, Kernel::running()).map(Reason::found)
+    explain(request, Some(&info), caller, kernel).map(Reason::found)
 }
 
 fn explain(
@@ -278,7 +280,7 @@ fn explain(
         Some(info) => {
             let asked = [(Cmd::KIND, request.cmd().value())];
             let mut asked = asked.into_iter().chain(request.types());
-            let lacking = asked.find(|&(kind, value)| lacks(info, kind, value));
+            let lacking = asked.find(|&(kind, value)| lacks(info, kind, value, kernel));
             lacking.map(|(kind, value)| not_delegated(info, kind, value, kernel))
         }
     };
@@ -308,12 +310,23 @@ fn explain(
     }
 }
 
-fn lacks(info: &TokenInfo, kind: &Kind, value: u32) -> bool {
+/// Whether the kernel has a command or type, as far as it tells.
+fn exists(kernel: &Kernel, kind: &Kind, value: u32) -> bool {
+    let has = |known: u64| 1_u64.checked_shl(value).is_some_and(|bit| known & bit != 0);
+    kernel.known(kind).is_none_or(has)
+}
+
+/// Whether a token does not stand for a command or type. One that the kernel does not have, no token stands for.
+fn lacks(info: &TokenInfo, kind: &Kind, value: u32, kernel: &Kernel) -> bool {
     let mask = info.masks().into_iter().find(|mask| mask.kind == kind);
-    mask.is_some_and(|mask| mask.values().all(|other| other != value))
+    let is_in = mask.is_none_or(|mask| mask.values().any(|other| other == value));
+    !is_in || !exists(kernel, kind, value)
 }
 
 fn not_delegated(info: &TokenInfo, kind: &Kind, value: u32, kernel: &Kernel) -> String {
+    if !exists(kernel, kind, value) {
+        return format!("this kernel has no {} {}", kind.noun, kind.label(value));
+    }
     let mask = info.masks().into_iter().find(|mask| mask.kind == kind);
     let shown = mask.map(|mask| kernel.show(mask)).unwrap_or_default();
     // An empty set, as the kernel writes it.
@@ -393,6 +406,24 @@ mod tests {
         assert!(why(xdp, XDP, all).contains("a security module refused"));
         assert!(why(xdp, Request::BtfById, all)
             .starts_with("the command btf_get_fd_by_id needs CAP_SYS_ADMIN"));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_have_is_not_a_matter_of_the_token() {
+        let info = TokenInfo::from_bits([u64::MAX; 4]);
+        let caller = Caller {
+            capabilities: CapabilitySet::all(),
+            in_initial_namespace: false,
+            unprivileged_disabled: true,
+        };
+        let why = |request| explain(request, Some(&info), caller, &Kernel::old());
+        assert_eq!(
+            why(Request::Map(MapType::RINGBUF)).as_deref(),
+            Some(
+                "with kernel.unprivileged_bpf_disabled, the command map_create needs CAP_BPF in the \
+                 initial user namespace, because this kernel has no map type ringbuf"
+            )
+        );
     }
 
     #[test]

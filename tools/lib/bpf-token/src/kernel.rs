@@ -110,27 +110,32 @@ impl fmt::Display for Missing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::delegation::Delegation;
-    use crate::info::TokenInfo;
-
+impl Kernel {
     /// A kernel that has the first three of each kind.
-    fn old() -> Kernel {
+    pub(crate) fn old() -> Self {
         let enums = Kind::ALL.map(|kind| {
             let names = kind.names.iter().take(3).zip(0..);
             names
                 .map(|(name, value)| ((*name).to_owned(), value))
                 .collect()
         });
-        Kernel { enums: Some(enums) }
+        Self { enums: Some(enums) }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delegation::Delegation;
+    use crate::info::TokenInfo;
 
     #[test]
     fn names_that_the_kernel_lacks_are_told() {
         let check = |text: &str| {
             let delegation: Delegation = text.parse().unwrap();
-            delegation.check(&old()).map_err(|error| error.to_string())
+            delegation
+                .check(&Kernel::old())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(
             check("delegate_maps=hash:0xffffffffff,delegate_progs=any"),
@@ -152,7 +157,7 @@ mod tests {
             let info = TokenInfo::from_bits([7, 6, u64::MAX, 0]);
             info.masks().map(|mask| kernel.show(mask))
         };
-        assert_eq!(shown(&old()), ["any", "hash:array", "any", ""]);
+        assert_eq!(shown(&Kernel::old()), ["any", "hash:array", "any", ""]);
         let [cmds, ..] = shown(&Kernel::default());
         assert_eq!(cmds, "map_create:map_lookup_elem:map_update_elem");
     }

@@ -161,6 +161,10 @@ impl Request {
         let lacks = |kind: usize, value: u32| {
             let known = masks[kind] & names[kind].known;
             let delegates = value < 64 && known & (1 << value) != 0;
+            if value >= 64 || names[kind].known & (1 << value) == 0 {
+                let noun = crate::names::KINDS[kind].noun;
+                return Some(format!("this kernel has no {noun} {value}"));
+            }
             (!delegates).then(|| {
                 format!(
                     "the token does not delegate {} {} ({})",

@@ -8,7 +8,7 @@ use crate::{
     capability::Capability,
     decision::{Decision, Denied, Given, Purpose, Refusal, Unused},
     delegation::Delegation,
-    kind::{Kind, MapType, ProgType},
+    kind::{AttachType, Kind, MapType, ProgType},
     line::Line,
     mask::Mask,
     oracle,
@@ -254,25 +254,33 @@ fn tells(text: &str, request: &Request, decision: &Decision) -> bool {
                     && (denied != Denied::InInitialNamespace
                         || text.ends_with("no token was given"));
             };
-            let aside = |option: &str, own: bool| {
-                has(text, &format!("{option}="))
-                    && taken_back == own
-                    && has(text, "does not delegate ")
+            let aside = |option: &str, own: bool, exists: bool| {
+                taken_back == own
+                    && has(text, "does not delegate ") == exists
+                    && has(text, &format!("{option}=")) == exists
+                    && has(text, "because this kernel has no ") != exists
             };
+            let (object, attach) = (request.object_type, request.attach_type);
             named
                 && match unused {
                     Unused::None => !taken_back && denied != Denied::InInitialNamespace,
-                    Unused::Cmd(_) => aside("delegate_cmds", allowed.cmds.contains(request.cmd)),
-                    Unused::MapType(_) => {
-                        aside("delegate_maps", allowed.maps.contains(request.object_type))
+                    Unused::Cmd(_) => {
+                        aside("delegate_cmds", allowed.cmds.contains(request.cmd), true)
                     }
+                    Unused::MapType(_) => aside(
+                        "delegate_maps",
+                        allowed.maps.contains(object),
+                        object < MapType::NAMES.len(),
+                    ),
                     Unused::ProgType(_) => aside(
                         "delegate_progs",
-                        allowed.progs.contains(request.object_type),
+                        allowed.progs.contains(object),
+                        object < ProgType::NAMES.len(),
                     ),
                     Unused::AttachType(_) => aside(
                         "delegate_attachs",
-                        allowed.attachs.contains(request.attach_type),
+                        allowed.attachs.contains(attach),
+                        attach < AttachType::NAMES.len(),
                     ),
                     Unused::SecurityModule => {
                         has(text, "because a security module refused the command")
