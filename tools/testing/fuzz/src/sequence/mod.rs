@@ -9,6 +9,7 @@ mod commands;
 pub mod judge;
 mod kcov;
 mod make;
+mod model;
 mod outcome;
 mod shrink;
 mod stage;
@@ -36,6 +37,7 @@ use crate::rules::Rules;
 pub use crate::sequence::attributes::Attributes;
 use crate::sequence::outcome::Outcome;
 use crate::sequence::stage::Coverage;
+use crate::sequence::stage::Edge;
 use crate::sequence::stage::Stage;
 use crate::sequence::step::Step;
 
@@ -143,23 +145,25 @@ pub fn explore(
     record.finish()
 }
 
-/// Runs a sequence, and says how many addresses were reached for the first time.
+/// Runs a sequence, and says how many edges were gone for the first time.
 fn run_one(
     stage: &mut Stage<'_>,
     steps: &[Step],
-    reached: &mut HashSet<u64>,
+    reached: &mut HashSet<Edge>,
 ) -> (Vec<Outcome>, usize) {
-    let (outcomes, addresses) = stage.run(steps);
+    let (outcomes, edges) = stage.run(steps);
     let before = reached.len();
-    reached.extend(addresses);
+    reached.extend(edges);
     (outcomes, reached.len() - before)
 }
 
-fn report(count: usize, reached: &HashSet<u64>, corpus: usize, start: Instant) {
+fn report(count: usize, reached: &HashSet<Edge>, corpus: usize, start: Instant) {
+    let addresses: HashSet<u64> = reached.iter().map(|(_, to)| *to).collect();
     println!(
-        "{count} sequences in {:.0} s, {} addresses reached, corpus of {corpus}",
+        "{count} sequences in {:.0} s, {} edges between {} addresses reached, corpus of {corpus}",
         start.elapsed().as_secs_f32(),
-        reached.len()
+        reached.len(),
+        addresses.len()
     );
 }
 

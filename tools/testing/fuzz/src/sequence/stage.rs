@@ -20,6 +20,9 @@ use crate::sequence::step::Act;
 use crate::sequence::step::Actor;
 use crate::sequence::step::Step;
 
+/// From one address to the next. The first of a process comes from 0.
+pub type Edge = (u64, u64);
+
 #[derive(Clone, Copy, PartialEq)]
 pub enum Coverage {
     Kcov,
@@ -74,8 +77,8 @@ pub fn with<T>(coverage: Coverage, play: impl FnOnce(&mut Stage<'_>) -> Result<T
 }
 
 impl Stage<'_> {
-    /// Runs a sequence. Says what each step came to, and where in the kernel that went.
-    pub fn run(&mut self, steps: &[Step]) -> (Vec<Outcome>, HashSet<u64>) {
+    /// Runs a sequence. Says what each step came to, and the edges by which that went through the kernel.
+    pub fn run(&mut self, steps: &[Step]) -> (Vec<Outcome>, HashSet<Edge>) {
         self.kcovs.iter().for_each(|kcov| drop(kcov.take()));
         let mut links = [const { None }; Actor::ALL.len()];
         let outcomes = steps
@@ -91,7 +94,7 @@ impl Stage<'_> {
         {
             actor::set_disabled(true).expect("sysctl");
         }
-        let reached = self.kcovs.iter().flat_map(Kcov::take).collect();
+        let reached = self.kcovs.iter().flat_map(edges).collect();
         (outcomes, reached)
     }
 
@@ -143,5 +146,12 @@ fn answer(link: &Link) -> Outcome {
     let answer = link.try_receive();
     answer.map_or(Outcome::Gone, |answer| {
         Outcome::parse(&String::from_utf8_lossy(&answer))
+    })
+}
+
+fn edges(kcov: &Kcov) -> impl Iterator<Item = Edge> + '_ {
+    kcov.take().scan(0, |before, address| {
+        let from = std::mem::replace(before, address);
+        Some((from, address))
     })
 }
