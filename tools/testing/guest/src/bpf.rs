@@ -227,6 +227,24 @@ pub fn prog_of_type(prog_type: u32, insns: &[u64], token: Option<RawFd>) -> Resu
     sys::bpf_fd(&mut attr)
 }
 
+/// Loads a program of any type, attach type and number of instructions. The instructions themselves are none that a verifier
+/// takes.
+pub fn prog_of_length(
+    (prog_type, attach_type): (u32, u32),
+    insn_cnt: u32,
+    token: Option<RawFd>,
+    log: &Log<'_>,
+) -> Result<OwnedFd, Errno> {
+    static INSNS: [u64; 4097] = [0; 4097];
+    let mut attr = prog_attr(&Prog::new(ProgType::SocketFilter, &INSNS))
+        .set(prog_load::prog_type, prog_type)
+        .set(prog_load::expected_attach_type, attach_type)
+        .set(prog_load::insn_cnt, insn_cnt)
+        .with_token(token)
+        .with_log(log);
+    sys::bpf_fd(&mut attr)
+}
+
 pub(crate) fn prog_attr<'a>(prog: &Prog<'a>) -> Attr<'a> {
     Attr::of(Command::ProgLoad)
         .set(prog_load::prog_type, prog.prog_type as u32)

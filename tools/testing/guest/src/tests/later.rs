@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         map_with_fields_of_the_kernel_and_a_token_put_aside,
         map_with_fields_of_the_kernel_refused_by_a_module,
         program_attached_without_capability,
+        program_attached_without_capability_or_a_reader,
     ]
 }
 
@@ -185,5 +186,24 @@ fn program_attached_without_capability() {
         let linked = bpf::link_create(-1, &prog, INGRESS);
         assert_eq!(linked.err(), Some(Errno::PERM));
         event("28", "-1");
+    });
+}
+
+/// The same where nobody reads the reason; and for a program that came without a token.
+fn program_attached_without_capability_or_a_reader() {
+    const INGRESS: AttachType = AttachType::CgroupInetIngress;
+    let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
+    container::run(&Delegation::ANY, |instance| {
+        let token = instance.token();
+        let prog = usage::prog(ProgType::CgroupSkb, INGRESS);
+        let by_token = bpf::prog_load(&prog, Some(token.as_raw_fd())).expect("granted");
+        let by_anybody = bpf::prog_load(&prog, None).expect("anybody may");
+        assert_eq!(bpf::prog_attach(-1, &by_token, INGRESS), Err(Errno::BADF));
+        drop_capabilities(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
+        for prog in [&by_token, &by_anybody] {
+            assert_eq!(bpf::prog_attach(-1, prog, INGRESS), Err(Errno::INVAL));
+            let linked = bpf::link_create(-1, prog, INGRESS);
+            assert_eq!(linked.err(), Some(Errno::PERM));
+        }
     });
 }

@@ -18,6 +18,7 @@ mod inspection;
 mod inventory;
 mod later;
 mod leak;
+mod lengths;
 mod logs;
 mod matrix;
 mod model;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Trial> {
     trials.extend(usage::tests());
     trials.extend(matrix::tests());
     trials.extend(types::tests());
+    trials.extend(lengths::tests());
     trials.extend(logs::tests());
     trials.extend(later::tests());
     trials.extend(verifier::tests());

@@ -19,6 +19,8 @@ pub fn tests() -> Vec<Trial> {
     tests![
         every_malformed_value,
         names_of_every_option,
+        every_option_explains_all_that_it_refuses,
+        every_name_is_proposed_for_what_is_near,
         echo_is_bounded_and_printable,
         log_keeps_every_message,
     ]
@@ -229,6 +231,126 @@ fn names_of_every_option() {
         (&enums::ATTACHS, "kprobe"),
     ] {
         assert_eq!(context.set(kind.option, name), Err(Errno::INVAL), "{name}");
+    }
+}
+
+/// The same mistakes with each option, whose messages are each made of the enum's own names.
+fn every_option_explains_all_that_it_refuses() {
+    let long = "y".repeat(60);
+    let shown = format!("'{}...'", "y".repeat(48));
+    let context = Context::of_bpffs();
+    for (kind, name, almost) in [
+        (&CMDS, "map_create", "map_creaet"),
+        (&MAPS, "ringbuf", "ringubf"),
+        (&enums::PROGS, "sched_cls", "shced_cls"),
+        (&enums::ATTACHS, "trace_fentry", "trace_fentyr"),
+    ] {
+        let unknown = |item: &str| format!("'{item}' is not {}", kind.noun);
+        let with_prefix = format!("{}{name}", kind.prefix);
+        let prefix = kind.prefix.to_owned();
+        let second = format!("{name}:{almost}:{name}");
+        let too_large = format!("{name}:0x10000000000000000");
+        let cases = [
+            ("", Errno::INVAL, None, None),
+            (":", Errno::INVAL, Some("an item is empty".into()), None),
+            (almost, Errno::INVAL, Some(unknown(almost)), Some(name)),
+            (&second, Errno::INVAL, Some(unknown(almost)), Some(name)),
+            (
+                &with_prefix,
+                Errno::INVAL,
+                Some(unknown(&with_prefix)),
+                Some(name),
+            ),
+            (&prefix, Errno::INVAL, Some(unknown(&prefix)), None),
+            (
+                &long,
+                Errno::INVAL,
+                Some(format!("{shown} is not {}", kind.noun)),
+                None,
+            ),
+            (
+                &too_large,
+                Errno::RANGE,
+                Some("'0x10000000000000000' does not fit into 64 bits".into()),
+                None,
+            ),
+        ];
+        for (value, errno, says, proposes) in cases {
+            assert_eq!(context.set(kind.option, value), Err(errno), "{value:?}");
+            match says {
+                Some(says) => Message {
+                    kind,
+                    says,
+                    proposes,
+                }
+                .expect_in(&context, value),
+                // The VFS itself refuses it, and says so.
+                None => assert!(context.message().is_some(), "{value:?}"),
+            }
+        }
+    }
+}
+
+/// How many characters must be added, removed or changed to make one text of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = match (i, j) {
+                (0, other) | (other, 0) => other,
+                _ => {
+                    let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
+                }
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+/// Each name without one of its characters, with two changed, and without its last third: the proposal is as near as any.
+fn every_name_is_proposed_for_what_is_near() {
+    if !kernel::explains() {
+        return;
+    }
+    let context = Context::of_bpffs();
+    for kind in enums::ALL {
+        let names: Vec<String> = kind.names().map(|(name, _)| name).collect();
+        let mut tried = 0;
+        for name in &names {
+            let mut items = vec![name[..name.len() - name.len() / 3].to_owned()];
+            for at in 0..name.len() {
+                items.push(format!("{}{}", &name[..at], &name[at + 1..]));
+                items.push(format!("{}zq{}", &name[..at], &name[at + 1..]));
+            }
+            for item in items {
+                if item.is_empty() || item == "any" || names.contains(&item) {
+                    continue;
+                }
+                tried += 1;
+                assert_eq!(
+                    context.set(kind.option, &*item),
+                    Err(Errno::INVAL),
+                    "{item}"
+                );
+                let message = context.message().expect("a message");
+                let near = |name: &String| {
+                    let distance = distance(name, &item);
+                    (distance <= 1 + name.len() / 5).then_some(distance)
+                };
+                let proposed = message.split_once(", did you mean '");
+                let proposed = proposed.and_then(|(_, rest)| rest.split_once("'?"));
+                let proposed =
+                    proposed.map(|(name, _)| near(&name.to_owned()).unwrap_or(usize::MAX));
+                assert_eq!(
+                    proposed,
+                    names.iter().filter_map(near).min(),
+                    "{item}: {message}"
+                );
+            }
+        }
+        assert!(tried > 300, "{}: {tried}", kind.option);
     }
 }
 

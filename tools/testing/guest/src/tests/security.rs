@@ -3,19 +3,25 @@
 //! Rule 8: the LSM hooks of a token, seen and answered by BPF LSM programs.
 
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use std::time::Instant;
 
 use guest::bpf;
+use guest::bpf::AttachType;
 use guest::bpf::MapType;
 use guest::bpf::Masks;
+use guest::bpf::ProgType;
 use guest::container;
 use guest::container::Delegation;
 use guest::container::Instance;
 use guest::kernel;
+use guest::kernel::Sysctl;
 use guest::log;
 use guest::process;
+use guest::rules;
+use guest::rules::Cap;
 use guest::sys::Command;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
@@ -33,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
     tests![
         hooks_see_the_token,
         hooks_refuse,
+        each_capability_refused,
         refusals_of_modules_are_traced
     ]
 }
@@ -238,6 +245,62 @@ fn hooks_refuse() {
 
         refuse(Hook::TokenFree);
         still_granted(&instance, fd);
+    });
+}
+
+/// A module refuses one capability to the token: what of a command needs that, and nothing else, is refused for it.
+fn each_capability_refused() {
+    type Call = fn(i32, &log::Log<'_>) -> Result<OwnedFd, Errno>;
+    const STACK: Call = |fd, log| bpf::map_create_logged(MapType::Stack, Some(fd), log);
+    const DEVMAP: Call = |fd, log| bpf::map_create_logged(MapType::Devmap, Some(fd), log);
+    const KPROBE: Call =
+        |fd, log| bpf::prog_load_logged(&usage::prog(ProgType::Kprobe, NO_ATTACH), Some(fd), log);
+    const XDP: Call = |fd, log| {
+        bpf::prog_load_logged(&usage::prog(ProgType::Xdp, AttachType::Xdp), Some(fd), log)
+    };
+    const LONG: Call = |fd, log| bpf::prog_of_length((1, 0), 4097, Some(fd), log);
+    const BTF: Call = |fd, log| bpf::btf_load_logged(&usage::btf(), Some(fd), log);
+    const NO_ATTACH: AttachType = AttachType::CgroupInetIngress;
+    let cases: [(Call, &str, &[Cap]); 6] = [
+        (STACK, "map type stack", &[rules::BPF]),
+        (DEVMAP, "map type devmap", &[rules::NET_ADMIN]),
+        (KPROBE, "program type kprobe", &[rules::BPF, rules::PERFMON]),
+        (XDP, "program type xdp", &[rules::BPF, rules::NET_ADMIN]),
+        (LONG, "a program of 4097 instructions", &[rules::BPF]),
+        (BTF, "the command btf_load", &[rules::BPF]),
+    ];
+    let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
+    let watch = Watch::start();
+    container::run(&Delegation::ANY, |instance| {
+        let token = instance.token();
+        for (call, purpose, needed) in cases {
+            for cap in [rules::BPF, rules::PERFMON, rules::NET_ADMIN] {
+                watch.refuse_args(
+                    user_namespace(),
+                    Hook::TokenCapable,
+                    Errno::DOM,
+                    1 << cap.number,
+                );
+                let mut buffer = log::Buffer::of(1 << 16);
+                let errno = call(token.as_raw_fd(), &buffer.log(log::LEVEL)).err();
+                let what = format!("{purpose} without {}: {errno:?}", cap.name);
+                let is_long = purpose.contains("4097");
+                if !needed.iter().any(|other| other.number == cap.number) {
+                    let refused = [Some(Errno::PERM), Some(Errno::TOOBIG)].contains(&errno);
+                    assert!(!refused, "{what}");
+                    continue;
+                }
+                let expected = if is_long { Errno::TOOBIG } else { Errno::PERM };
+                assert_eq!(errno, Some(expected), "{what}");
+                let reason = kernel::explains().then(|| {
+                    format!(
+                        "{purpose} needs {}, which a security module refused to the token\n",
+                        cap.name
+                    )
+                });
+                assert_eq!(buffer.text(), reason, "{what}");
+            }
+        }
     });
 }
 

@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         rejected_without_capability,
         rejected_without_a_usable_token,
         rejected_by_a_module,
+        rejected_for_several_causes,
         rejected_with_all_capabilities,
         last_line_of_a_log_too_small,
     ]
@@ -52,6 +53,8 @@ const FUNCTION: [u64; 4] = [
 const CURRENT_TASK: [u64; 3] = [insn::call_helper(35), insn::mov_imm(0, 0), insn::exit()];
 /// `bpf_jiffies64()`, which needs CAP_BPF.
 const JIFFIES: [u64; 3] = [insn::call_helper(118), insn::mov_imm(0, 0), insn::exit()];
+/// Returns what nobody wrote to the register.
+const NO_RETURN_VALUE: [u64; 1] = [insn::exit()];
 /// `bpf_probe_write_user()`, which needs CAP_SYS_ADMIN.
 const WRITE_USER: [u64; 6] = [
     insn::mov_imm(1, 0),
@@ -162,9 +165,78 @@ fn rejected_by_a_module() {
     });
 }
 
+/// Capabilities with their numbers and names, in the order in which they are told.
+const CAPS: [(CapabilitySet, u32, &str); 3] = [
+    (BPF, 39, "CAP_BPF"),
+    (PERFMON, 38, "CAP_PERFMON"),
+    (CapabilitySet::SYS_ADMIN, 21, "CAP_SYS_ADMIN"),
+];
+
+/// The last line of the log for who holds some of the capabilities, where a module refuses some: bits, in the order of
+/// `CAPS`.
+fn line(asked: &[(CapabilitySet, u32, &str)], held: u64, refused: u64) -> Option<String> {
+    const NAMESPACE: &str = " in the user namespace that owns the token";
+    const MODULE: &str = ", which a security module refused to the token";
+    let mut parts: Vec<(String, &str)> = Vec::new();
+    for (at, (_, _, name)) in asked.iter().enumerate() {
+        let cause = match (held & (4 | (1 << at)) != 0, refused & (1 << at) != 0) {
+            (true, false) => continue,
+            (true, true) => MODULE,
+            (false, _) => NAMESPACE,
+        };
+        match parts.last_mut() {
+            Some((names, last)) if *last == cause => names.push_str(&format!(" and {name}")),
+            _ => parts.push(((*name).to_owned(), cause)),
+        }
+    }
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|(names, cause)| format!("{names}{cause}"))
+        .collect();
+    let parts = parts.join(", and without ");
+    (!parts.is_empty()).then(|| format!("the program was verified without {parts}"))
+}
+
+/// Each capability that is missing is named with its own cause; those of one cause together.
+fn rejected_for_several_causes() {
+    let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
+    let watch = Watch::start();
+    container::run(&Delegation::ANY, |instance| {
+        let token = instance.token();
+        let fd = Some(token.as_raw_fd());
+        for held in 0..8 {
+            for refused in 0..8 {
+                // Of two that the kernel looks for in turn, a module refuses the first, and CAP_SYS_ADMIN does for it.
+                if held & 4 != 0 && refused & 3 != 3 {
+                    continue;
+                }
+                let (set, args) = (0..3).fold((CapabilitySet::empty(), 0), |(set, args), at| {
+                    let (cap, number, _) = CAPS[at];
+                    let held = if held & (1 << at) != 0 {
+                        cap
+                    } else {
+                        CapabilitySet::empty()
+                    };
+                    (set | held, args | (((refused >> at) & 1) << number))
+                });
+                let userns = super::security::user_namespace();
+                watch.refuse_args(userns, Hook::TokenCapable, Errno::DOM, args);
+                for (insns, errno, asked) in [
+                    (&WRITE_USER[..], Errno::INVAL, 3),
+                    (&NO_RETURN_VALUE, Errno::ACCESS, 2),
+                ] {
+                    let line = line(&CAPS[..asked], held, refused);
+                    process::with_capabilities(set, || {
+                        rejected(&filter(insns), fd, errno, line.as_deref());
+                    });
+                }
+            }
+        }
+    });
+}
+
 /// A program that is wrong whoever loads it: nothing is said of capabilities that are there.
 fn rejected_with_all_capabilities() {
-    const NO_RETURN_VALUE: [u64; 1] = [insn::exit()];
     container::run(&Delegation::ANY, |instance| {
         let token = instance.token();
         let fd = Some(token.as_raw_fd());
