@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # guest-mutants.sh [NAME...]: breaks the kernel in one place after another, as tools/testing/mutants lists them, and runs in a guest
 # the tests that should notice. Where none of them does, all tests of the kernel run; where these do not either, that is an
-# error. Half a minute for each, and some more where a guest does not end by itself.
+# error. Half a minute for each, and some more where a guest does not end by itself. The results are in BUILD/guest-mutants;
+# without a NAME, this goes on with those that were not noticed, or have none.
+#   AGAIN=1   those too that have a result
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
@@ -16,7 +18,16 @@ mapfile -t names < <(sed -n 's/^= //p' "$list")
 for name; do
 	[ -n "$(record "$name")" ] || die "$name is none of the mutants in tools/testing/mutants."
 done
-[ $# = 0 ] || names=("$@")
+lock guest-mutants
+table=$BUILD/guest-mutants
+[ -z "${AGAIN:-}" ] || [ $# != 0 ] || rm -f "$table"
+touch "$table"
+if [ $# != 0 ]; then
+	names=("$@")
+else
+	mapfile -t names < <(printf '%s\n' "${names[@]}" | grep -vxFf <(awk '$3 > 0 { print $1 }' "$table"))
+	[ ${#names[@]} != 0 ] || die "each mutant has its result in $table; AGAIN=1 tries them again."
+fi
 
 "$RUNNER/toolchain.sh"
 new_run mutants rust
@@ -67,8 +78,11 @@ mutant() {
 		die "$name: $(cat "$log") ($file)"
 	fi
 	cp "$RUN/broken" "$copy/$file"
-	COPY=$RUN/rust.image "$copy/tools/testing/runner/kernel.sh" rust >"$log.build" 2>&1 ||
-		die "$name does not build; what the compiler says is in $log.build"
+	if ! COPY=$RUN/rust.image "$copy/tools/testing/runner/kernel.sh" rust >"$log.build" 2>&1; then
+		say "  $name does not build; what the compiler says is in $log.build"
+		cp "$REPO/$file" "$copy/$file"
+		return 1
+	fi
 	cp "$REPO/$file" "$copy/$file"
 	try "$log" "for part in $filters; do $bin/guest \$part; done; true"
 	found=$(noticed "$log" "$(wc -w <<<"$filters")")
@@ -76,14 +90,14 @@ mutant() {
 		try "$log.all" "$bin/guest; true"
 		found=$(noticed "$log.all" 1 | sed 's/$/ (not listed)/')
 	fi
-	echo "$name | $(grep -c . <<<"$found") | $(head -n 1 <<<"$found")" >>"$RUN/table"
-	say "  $(tail -n 1 "$RUN/table")"
+	sed -i "/^$name |/d" "$table"
+	echo "$name | $(grep -c . <<<"$found") | $(head -n 1 <<<"$found")" >>"$table"
+	say "  $(tail -n 1 "$table")"
 	[ -n "$found" ]
 }
 
 # What a test does on the kernel as it is shows nothing of a mutant.
 as_it_is() {
-	local part
 	try "$RESULTS/as-it-is.log" "for part in $*; do $bin/guest \$part; done; true"
 	[ -z "$(noticed "$RESULTS/as-it-is.log" $#)" ] || { noticed "$RESULTS/as-it-is.log" $# && return 1; }
 	! grep '^running 0 tests' "$RESULTS/as-it-is.log"
@@ -96,5 +110,5 @@ for name in "${names[@]}"; do
 	mutant "$name" || missed+=("$name")
 done
 "$RUNNER/kernel.sh" rust >/dev/null
-say "  ${#names[@]} mutants, of which $((${#names[@]} - ${#missed[@]})) were noticed; the table is $RUN/table"
-[ ${#missed[@]} = 0 ] || die "no test notices: ${missed[*]}"
+say "  ${#names[@]} mutants, of which $((${#names[@]} - ${#missed[@]})) were noticed; the table is $table"
+[ ${#missed[@]} = 0 ] || die "not noticed, or not built: ${missed[*]}"

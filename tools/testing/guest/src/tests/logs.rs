@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         granted_without_a_word,
         token_created_whatever_the_log,
         long_reason_is_cut,
+        nothing_of_a_command_before,
     ]
 }
 
@@ -285,5 +286,22 @@ fn long_reason_is_cut() {
         let map = bpf::map_create_logged(MapType::Hash, Some(token.as_raw_fd()), &log);
         assert_eq!(map.err(), Some(Errno::PERM));
         assert_eq!(buffer.text(), line(&whole[..MOST]));
+    });
+}
+
+/// A map that is refused before its token step has no reason to tell, and none of what the stack still has of another.
+fn nothing_of_a_command_before() {
+    container::run(&DELEGATION, |instance| {
+        let mut buffer = log::Buffer::of(4096);
+        for _ in 0..100 {
+            let wrong = Some(instance.root.as_raw_fd());
+            let before = bpf::map_create_logged(MapType::Hash, wrong, &buffer.log(log::LEVEL));
+            assert_eq!(before.err(), Some(Errno::INVAL));
+            let log = buffer.log(log::LEVEL);
+            let malformed = bpf::typed_array_create_logged(&instance.root, 0, None, &log);
+            assert_eq!(malformed.err(), Some(Errno::INVAL));
+            let said = buffer.text();
+            assert_eq!(said.as_deref(), Some("Invalid btf_value_type_id.\n"));
+        }
     });
 }

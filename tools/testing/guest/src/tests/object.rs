@@ -4,6 +4,7 @@
 
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc;
 
 use guest::bpf;
 use guest::bpf::MapType;
@@ -15,6 +16,7 @@ use guest::kernel;
 use guest::process;
 use guest::process::Link;
 use guest::sys;
+use guest::sys::Command;
 use libtest_mimic::Trial;
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
@@ -30,6 +32,9 @@ use rustix::thread::CapabilitySet;
 
 use super::leak;
 use super::tests;
+use super::usage::attempt;
+use super::usage::LoadedBtf;
+use super::usage::COMMANDS;
 use crate::lsm;
 
 pub fn tests() -> Vec<Trial> {
@@ -47,6 +52,7 @@ pub fn tests() -> Vec<Trial> {
         tokens_are_independent,
         masks_do_not_change,
         keeps_the_mount_busy,
+        no_use_keeps_it,
         outlives_the_container,
         carries_no_task_state,
         travels_to_another_container,
@@ -243,6 +249,32 @@ fn keeps_the_mount_busy() {
         );
         drop(token);
         assert_eq!(mount::unmount(path, UnmountFlags::empty()), Ok(()));
+    });
+}
+
+/// Where threads share the descriptors, a lookup counts a reference to the file: each use gives it back, and so that to
+/// the mount.
+fn no_use_keeps_it() {
+    let loaded = LoadedBtf::new();
+    let id = loaded.id();
+    container::run(&Delegation::ANY, |instance| {
+        let path = container::attach(&instance);
+        let (end, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || ended.recv());
+            let token = instance.token();
+            drop(instance);
+            for command in COMMANDS {
+                attempt(command, id, Some(token.as_raw_fd())).expect("the token grants");
+            }
+            let other = bpf::map_create(MapType::Hash, Some(token.as_raw_fd())).expect("a map");
+            let wrong = attempt(Command::BtfLoad, id, Some(other.as_raw_fd()));
+            assert_eq!(wrong, Err(Errno::INVAL));
+            assert_eq!(bpf::masks(&token).cmds, u64::MAX);
+            drop(token);
+            assert_eq!(mount::unmount(path, UnmountFlags::empty()), Ok(()));
+            drop(end);
+        });
     });
 }
 
