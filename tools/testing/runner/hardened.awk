@@ -4,7 +4,7 @@
 # that has no landing pad (BTI). Prints them, and how many there were to look at; fails if there were none.
 
 /^[0-9a-f]+ <.*>:$/ {
-	name = $2
+	name = substr($2, 1, length($2) - 1)
 	pushed = signed = checked = 0
 	# Not a section, in which the type of the first function stands.
 	first = name !~ /^<[$.]/
