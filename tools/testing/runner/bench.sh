@@ -7,7 +7,6 @@
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
-x86_64_only "make bench"
 need_root "make bench"
 [[ ${BOOTS:=5} =~ ^[1-9][0-9]*$ ]] || die "BOOTS=$BOOTS is not a number of boots; it is 1 or more."
 case ${CHECK:=0} in
@@ -16,11 +15,12 @@ case ${CHECK:=0} in
 esac
 new_run bench rust c
 build_programs bench
+build_here bench
 out=$RUN/bench
 bench=$bin/bench
 mkdir -p "$out/wall"
 for kernel in c rust; do
-	in_root llvm-nm --print-size "$BUILD/linux-$kernel/build/vmlinux" >"$out/$kernel.nm"
+	in_root llvm-nm --print-size "$BUILD/linux-$kernel/$OUT_OF/vmlinux" >"$out/$kernel.nm"
 done
 
 # measure DIRECTORY KERNEL NUMBER: one boot; its output is whole only if the program ended well.
@@ -49,7 +49,7 @@ done
 
 # On a real clock where there is KVM: in pairs, so that what slows the machine slows both.
 has_kvm() {
-	[ "${ACCEL:-kvm}" = kvm ] || return 1
+	[ "${ACCEL:-kvm}" = kvm ] && [ "$ARCH" = "$(uname -m)" ] || return 1
 	[ "$(head -n 1 "$BUILD/accel")" = kvm ]
 }
 if has_kvm; then
@@ -58,11 +58,11 @@ if has_kvm; then
 			step "timing on the $kernel kernel, boot $boot of $BOOTS" "$RESULTS/bench-$kernel.log" wall "$kernel" "$boot"
 		done
 	done
-	in_root "$bench" report --wall "$out/wall"
+	in_root "$here/bench" report --wall "$out/wall"
 	echo
 fi
 
 check=()
 [ "$CHECK" = 0 ] || check=(--check)
-in_root "$bench" report "${check[@]}" "$out"
+in_root "$here/bench" report "${check[@]}" "$out"
 say "  $out holds results.json, plot.svg and what each boot said"

@@ -37,7 +37,7 @@ export ARCH
 
 # x86_64_only WHAT: refuses what is not made for another architecture.
 x86_64_only() {
-	[ "$ARCH" = x86_64 ] || die "$1 is for x86_64, and ARCH=$ARCH; of the others, there are make kernel, vm, shell and test."
+	[ "$ARCH" = x86_64 ] || die "$1 is for x86_64, and ARCH=$ARCH; of the others, there are make kernel, vm, shell, test and bench."
 }
 
 elapsed() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
@@ -161,4 +161,4 @@ number() {
 }
 
 # ask_about_kvm: before guests run side by side, as each of them would ask (see vm.sh).
-ask_about_kvm() { [ -e "$BUILD/accel" ] || IMAGE=${RUN:+$RUN/rust.image} CMD=true "$RUNNER/vm.sh" rust; }
+ask_about_kvm() { [ "$ARCH" != "$(uname -m)" ] || [ -e "$BUILD/accel" ] || IMAGE=${RUN:+$RUN/rust.image} CMD=true "$RUNNER/vm.sh" rust; }

@@ -28,10 +28,11 @@ rules=(${WITHOUT:+--without "$WITHOUT"})
 
 # make hostile has a run already, with all that this needs.
 if [ -n "${RUN:-}" ]; then
-	bin=$RUN/bin
+	bin=$RUN/bin here=$RUN/bin
 else
 	new_run fuzz rust c
 	build_programs fuzz
+	build_here fuzz
 	ask_about_kvm
 fi
 out=$RUN/fuzz
@@ -52,7 +53,7 @@ see() {
 compare() {
 	local name=$1 text=$2
 	shift 2
-	in_root "$fuzz" compare "$out/$name.jsonl" "$out/$name.c" "$out/$name.rust" \
+	in_root "$here/fuzz" compare "$out/$name.jsonl" "$out/$name.c" "$out/$name.rust" \
 		--smallest "$out/$name.smallest" "${rules[@]}" "$@" >"$text"
 }
 
@@ -65,8 +66,8 @@ if [ -n "${CASES:-}" ]; then
 else
 	# Of few cases, none may be there for a rule.
 	[ -n "$WITHOUT" ] || [ "$STRINGS" -lt 10000 ] || [ "$CALLS" -lt 2000 ] || all=(--all-rules)
-	in_root "$fuzz" generate --seed "$SEED" --strings "$STRINGS" --calls "$CALLS" \
-		--vmlinux "$BUILD/linux-c/build/vmlinux" "$out/cases.jsonl"
+	in_root "$here/fuzz" generate --seed "$SEED" --strings "$STRINGS" --calls "$CALLS" \
+		--vmlinux "$BUILD/linux-c/$OUT_OF/vmlinux" "$out/cases.jsonl"
 fi
 repeat="${WITHOUT:+WITHOUT=$WITHOUT }$repeat tools/testing/runner/fuzz.sh"
 say "  to repeat this: $repeat"
@@ -79,7 +80,7 @@ shrink() {
 	cp "$out/cases.smallest" "$out/smallest.jsonl"
 	tail -n +7 "$out/summary.txt" >"$out/smallest.txt"
 	for ((round = 1; round <= ROUNDS; round++)); do
-		in_root "$fuzz" reduce "$out/smallest.jsonl" "$out/smaller.jsonl"
+		in_root "$here/fuzz" reduce "$out/smallest.jsonl" "$out/smaller.jsonl"
 		[ "$(wc -l <"$out/smaller.jsonl")" -gt 1 ] || break
 		step "looking for a smaller input, round $round" "$RUN/logs/fuzz-smaller.log" see smaller
 		status=0

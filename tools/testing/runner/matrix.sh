@@ -71,6 +71,11 @@ judge() {
 		[ "$(head -n 1 "$LOGS/matrix-$name.stacks" | cut -d ' ' -f 1)" -le "$STACK" ] ||
 			{ say "error: more than $STACK bytes of stack ($name)" && return 1; }
 	fi
+	if [ "$arch" = arm64 ]; then
+		hardened "$BUILD/linux-rust/$out" >"$LOGS/matrix-$name.hardened" ||
+			{ cat "$LOGS/matrix-$name.hardened" >&2 && say "error: code that is not hardened as $arch.config says ($name)" && return 1; }
+		say "    hardened: $(tail -n 1 "$LOGS/matrix-$name.hardened")"
+	fi
 	case $name in off*) ;; *) return 0 ;; esac
 	for object in $touched kernel/bpf/token.o; do
 		text "$BUILD/linux-c/$out/$object" >"$LOGS/matrix-text.c"

@@ -24,16 +24,19 @@ new_run() {
 	done
 }
 
-# build_programs PACKAGE...: builds them and takes them into the run; what reads results, for this host.
+# build_programs PACKAGE...: builds them and takes them into the run.
 build_programs() {
 	COPY=$bin step "building the programs" "$LOGS/programs-build.log" \
 		"$RUNNER/cargo.sh" build --locked --release "${@/#/--package=}"
-	results=$bin/results
-	[ "$ARCH" = x86_64 ] || {
-		ARCH=x86_64 COPY=$RUN/host step "building what reads results" "$LOGS/results-build.log" \
-			"$RUNNER/cargo.sh" build --locked --release -p results
-		results=$RUN/host/results
-	}
+	here=$bin
+}
+
+# build_here PACKAGE: after build_programs; the directory $here has the programs of this package that this host runs.
+build_here() {
+	[ "$ARCH" != x86_64 ] || return 0
+	here=$RUN/host
+	ARCH=x86_64 COPY=$here step "building what this host runs" "$LOGS/here-build.log" \
+		"$RUNNER/cargo.sh" build --locked --release --package "$1"
 }
 
 take_selftests() {
@@ -50,6 +53,7 @@ take_selftests() {
 # build_suites PACKAGE...: the suites of make test, and these packages.
 build_suites() {
 	build_programs bpftoken bpftoken-tests clients guest results "$@"
+	build_here results
 	# For another architecture, upstream's test_progs and libbpf are not built.
 	[ "$ARCH" != x86_64 ] || step "building upstream's test_progs" "$LOGS/selftests.log" take_selftests
 	# shellcheck disable=SC2016 # expanded in the guest
@@ -61,8 +65,9 @@ build_suites() {
 # map_blocks: finds the blocks of the Rust kernel that are ours; from then on, its guests log what QEMU translates of them.
 # With KVM, QEMU translates nothing.
 map_blocks() {
-	local accel=${ACCEL:-$(head -n 1 "$BUILD/accel")}
+	local accel
 	[ "$ARCH" = x86_64 ] || return 0
+	accel=${ACCEL:-$(head -n 1 "$BUILD/accel")}
 	[ "$accel" = tcg ] || {
 		say "  which blocks run is not measured with KVM; ACCEL=tcg measures it"
 		return 0
@@ -112,7 +117,7 @@ guest() {
 total() {
 	local status=0 update=()
 	[ "${EXPECT:-}" != update ] || update=(--update)
-	in_root "$results" "$RUNNER/../expected" "$RUN/results.ktap" "${update[@]}" "$@" || status=$?
+	in_root "$here/results" "$RUNNER/../expected" "$RUN/results.ktap" "${update[@]}" "$@" || status=$?
 	say "  this run: $RUN"
 	return "$status"
 }

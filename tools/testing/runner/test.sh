@@ -8,6 +8,7 @@
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
+. "$RUNNER/small.sh"
 need_root "make test"
 case ${EXPECT:=} in
 '' | update) ;;
@@ -45,6 +46,15 @@ unit_tests() {
 	echo "$status" >"$RESULTS/unit.log.status"
 }
 
+hardening() {
+	local status=0
+	(
+		lock kernel-rust
+		hardened "$BUILD/linux-rust/$OUT_OF"
+	) || status=$?
+	echo "$status" >"$RESULTS/hardening.log.status"
+}
+
 # The longest of them: container managers and compilers of BPF run in it.
 tool_guest() { CPUS=2 TIMEOUT=${TIMEOUT:-1800} guest "$1" "$RESULTS/bpftoken-$1.log" "$bin/bpftoken-tests"; }
 # Two lanes of guests, of about the same length. Some of our tests race on two processors.
@@ -68,6 +78,7 @@ guests() {
 	wait "$other"
 }
 step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit_tests
+[ "$ARCH" != arm64 ] || step "looking at the code of our objects" "$RESULTS/hardening.log" hardening
 step "running the tests in guests, two at a time" "$RESULTS/guests.log" guests
 
 rust_logs=("$RESULTS"/{guest,kunit,bpftoken,upstream,libbpf}-rust.log)
@@ -85,6 +96,9 @@ suites=(
 [ "$ARCH" != x86_64 ] || suites+=(
 	"test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
 	"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
+)
+[ "$ARCH" != arm64 ] || suites+=(
+	"program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
 )
 [ -z "${blocks:-}" ] || suites+=("program:coverage:blocks that ran, or need not:$RESULTS/coverage.log")
 total "${suites[@]}" || exit 1

@@ -224,7 +224,7 @@ pub struct CallSaw {
 pub struct NewToken {
     pub token: Token,
     pub mode: u32,
-    pub links: u64,
+    pub links: u32,
     pub close_on_exec: bool,
 }
 

@@ -91,7 +91,8 @@ pub fn of_new_token(token: &OwnedFd) -> NewToken {
     NewToken {
         token: of_token(token),
         mode: stat.st_mode,
-        links: stat.st_nlink,
+        // Wider on some architectures.
+        links: stat.st_nlink as u32,
         close_on_exec: flags.contains(rustix::io::FdFlags::CLOEXEC),
     }
 }

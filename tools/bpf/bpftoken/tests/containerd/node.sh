@@ -15,8 +15,12 @@ cp /usr/bin/busybox image/root/bin
 cp xdp.bpf.o image/root
 tar -C image/root -cf image/layer.tar .
 layer=$(sha256sum image/layer.tar | cut -d ' ' -f 1)
+case $(uname -m) in
+aarch64) architecture=arm64 ;;
+*) architecture=amd64 ;;
+esac
 cat >image/config.json <<END
-{ "architecture": "amd64", "os": "linux",
+{ "architecture": "$architecture", "os": "linux",
   "config": { "Entrypoint": ["/bin/busybox", "sleep", "600"], "Env": ["PATH=/bin"] },
   "rootfs": { "type": "layers", "diff_ids": ["sha256:$layer"] } }
 END

@@ -207,6 +207,12 @@ fn fails_with(instance: &Instance, errno: Errno) {
 /// Opening a token again, through /proc/self/fd, is refused or gives a file that is no token. What the C
 /// kernel opens there passes for a token but has none, and any use of it dereferences NULL.
 fn opened_again() -> Result<(), String> {
+    // What ends a process that the kernel has made such a mistake for.
+    const KILLED: &str = if cfg!(target_arch = "aarch64") {
+        "killed by signal 11 "
+    } else {
+        "killed by signal 9 "
+    };
     let outcome = Child::spawn(|| {
         container::run(&Delegation::ANY, |instance| {
             let token = instance.token();
@@ -221,7 +227,7 @@ fn opened_again() -> Result<(), String> {
     })
     .wait();
     match outcome {
-        Err(message) if message.contains("killed by signal 9") => {
+        Err(message) if message.contains(KILLED) => {
             Err(format!("using the file opened again: {message}"))
         }
         Err(message) => panic!("{message}"),
