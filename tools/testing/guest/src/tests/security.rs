@@ -40,6 +40,7 @@ pub fn tests() -> Vec<Trial> {
         hooks_see_the_token,
         hooks_refuse,
         each_capability_refused,
+        refused_with_a_log_nowhere,
         refusals_of_modules_are_traced
     ]
 }
@@ -301,6 +302,22 @@ fn each_capability_refused() {
                 assert_eq!(buffer.text(), reason, "{what}");
             }
         }
+    });
+}
+
+/// The errno is the module's, also where the reason cannot be written.
+fn refused_with_a_log_nowhere() {
+    let watch = Watch::start();
+    container::run(&DELEGATION, |instance| {
+        let token = instance.token();
+        let fd = Some(token.as_raw_fd());
+        let log = log::Log::unmapped(log::LEVEL, 4096);
+        watch.look_at(user_namespace(), Some((Hook::ProgLoad, Errno::DOM)));
+        let prog = bpf::prog_load_logged(&usage::SOCKET_FILTER(), fd, &log);
+        assert_eq!(prog.err(), Some(Errno::DOM));
+        watch.look_at(user_namespace(), Some((Hook::MapCreate, Errno::DOM)));
+        let map = bpf::map_create_logged(MapType::Hash, fd, &log);
+        assert_eq!(map.err(), Some(Errno::DOM));
     });
 }
 
