@@ -14,6 +14,8 @@ pub enum Missing {
     All,
     /// Some blocks are, and others are not.
     Part,
+    /// Which blocks are differs from run to run.
+    Varies,
 }
 
 impl fmt::Display for Missing {
@@ -21,12 +23,13 @@ impl fmt::Display for Missing {
         f.write_str(match self {
             Self::All => "all",
             Self::Part => "part",
+            Self::Varies => "varies",
         })
     }
 }
 
 /// The list: lines `= REASON`, each followed by the lines of source that it holds for: `all FILE: FUNCTION: TEXT` if no block of
-/// that line runs, `part FILE: FUNCTION: TEXT` if some do.
+/// that line runs, `part FILE: FUNCTION: TEXT` if some do, `varies FILE: FUNCTION: TEXT` if that differs from run to run.
 #[derive(Debug)]
 pub struct List(BTreeMap<Place, (Missing, String)>);
 
@@ -35,6 +38,7 @@ fn entry(line: &str) -> Option<(Missing, Place)> {
     let missing = match word {
         "all" => Missing::All,
         "part" => Missing::Part,
+        "varies" => Missing::Varies,
         _ => return None,
     };
     let (file, rest) = rest.split_once(": ")?;
@@ -64,7 +68,7 @@ impl List {
                 continue;
             }
             let (missing, place) = entry(line).ok_or_else(|| {
-                told("it should be \"= REASON\", or all or part, and FILE: FUNCTION: TEXT")
+                told("it should be \"= REASON\", or all, part or varies, and FILE: FUNCTION: TEXT")
             })?;
             if reason.is_empty() {
                 return Err(told("no reason stands before it"));

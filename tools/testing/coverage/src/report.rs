@@ -103,7 +103,7 @@ impl<'a> Report<'a> {
                 continue;
             };
             let listed = list.get(place).map(|(missing, _)| *missing);
-            if listed == Some(Missing::All) || listed == Some(missing) {
+            if matches!(listed, Some(Missing::All | Missing::Varies)) || listed == Some(missing) {
                 continue;
             }
             let (line, blocks, others) = (count.line, count.blocks, &count.others);
@@ -129,6 +129,7 @@ impl<'a> Report<'a> {
         let mut more = Vec::new();
         for (place, count) in self.counts() {
             match (count.missing(), list.get(place)) {
+                (_, Some((Missing::Varies, _))) => {}
                 (None, Some((listed, _))) => {
                     more.push(format!(
                         "all of its blocks ran in this run: {listed} {place}"
@@ -230,6 +231,14 @@ mod tests {
             complaints("0x3: x\n", "= why\npart a.rs: f: x?;\n").len(),
             1
         );
+    }
+
+    #[test]
+    fn what_varies_is_never_an_error() {
+        for log in ["0x3: x\n", "0x1: x\n0x3: x\n", "0x1: x\n0x2: x\n0x3: x\n"] {
+            assert!(complaints(log, "= why\nvaries a.rs: f: x?;\n").is_empty());
+        }
+        assert_eq!(complaints("", "= why\nvaries a.rs: f: x?;\n").len(), 1);
     }
 
     #[test]
