@@ -4,7 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::nospec::array_index_nospec;
+use kernel::{
+    macros::kunit_tests,
+    nospec::array_index_nospec, //
+};
 
 /// The names of one enum.
 pub(crate) struct Names {
@@ -64,18 +67,24 @@ impl Names {
 
     /// The value of the enumerator that is called `name`, in whatever case.
     pub(crate) fn value_of(&self, name: &[u8]) -> Option<u32> {
+        self.value_as_shown(name)
+            .or_else(|| self.value_in_other_words(name))
+    }
+
+    /// As [`Names::value_of`], for a name that is written as it is shown, as most are.
+    #[inline]
+    fn value_as_shown(&self, name: &[u8]) -> Option<u32> {
         let begin = usize::from(*self.begin.get(name.len())?);
         let end = usize::from(*self.begin.get(name.len() + 1)?);
         let last = name.last()?;
-        // Most are written as they are shown, and names of one length mostly differ in the last
-        // byte.
+        // Names of one length mostly differ in the last byte.
         for &value in self.by_length.get(begin..end)? {
             let candidate = self.by_value.get(usize::from(value))?.as_bytes();
             if candidate.last() == Some(last) && candidate == name {
                 return Some(value.into());
             }
         }
-        self.value_in_other_words(name)
+        None
     }
 
     /// As [`Names::value_of`], for a name that has capital letters or is not the one shown.
@@ -116,5 +125,44 @@ impl Names {
             i += 1;
         }
         sorted
+    }
+}
+
+#[kunit_tests(bpf_token_names)]
+mod tests {
+    use super::*;
+    use crate::kind::{
+        AttachType,
+        Cmd,
+        Kind,
+        MapType,
+        ProgType, //
+    };
+
+    /// The first name that is not found by its length, which only takes longer otherwise.
+    fn lost<K: Kind>() -> Option<&'static str> {
+        let names = K::NAMES.as_slice().iter().copied();
+        names
+            .zip(0..)
+            .find(|(name, value)| K::NAMES.value_as_shown(name.as_bytes()) != Some(*value))
+            .map(|(name, _)| name)
+    }
+
+    #[test]
+    fn each_name_is_found_by_its_length() {
+        assert_eq!(lost::<Cmd>(), None);
+        assert_eq!(lost::<MapType>(), None);
+        assert_eq!(lost::<ProgType>(), None);
+        assert_eq!(lost::<AttachType>(), None);
+        for name in [
+            &b""[..],
+            b"x",
+            b"Array",
+            &[b'a'; 40],
+            &[b'a'; 41],
+            &[b'a'; 42],
+        ] {
+            assert!(MapType::NAMES.value_as_shown(name).is_none());
+        }
     }
 }
