@@ -130,7 +130,6 @@ impl Names {
 
 #[kunit_tests(bpf_token_names)]
 mod tests {
-    use super::*;
     use crate::kind::{
         AttachType,
         Cmd,
