@@ -31,7 +31,7 @@ fi
 
 "$RUNNER/toolchain.sh"
 new_run mutants rust
-build_programs guest results
+build_programs guest
 ask_about_kvm
 
 # The kernel is built of a copy, so that nothing of this repository is ever broken.

@@ -159,16 +159,14 @@ impl Request {
     /// What of it a token does not delegate.
     fn lacks(&self, names: &Names, masks: [u64; 4]) -> Option<String> {
         let lacks = |kind: usize, value: u32| {
-            let known = masks[kind] & names[kind].known;
-            let delegates = value < 64 && known & (1 << value) != 0;
-            if value >= 64 || names[kind].known & (1 << value) == 0 {
-                let noun = crate::names::KINDS[kind].noun;
+            let bit = 1_u64.checked_shl(value).unwrap_or(0) & names[kind].known;
+            let noun = crate::names::KINDS[kind].noun;
+            if bit == 0 {
                 return Some(format!("this kernel has no {noun} {value}"));
             }
-            (!delegates).then(|| {
+            (masks[kind] & bit == 0).then(|| {
                 format!(
-                    "the token does not delegate {} {} ({})",
-                    crate::names::KINDS[kind].noun,
+                    "the token does not delegate {noun} {} ({})",
                     names[kind].name_of(value),
                     names[kind].describe(kind, masks[kind])
                 )

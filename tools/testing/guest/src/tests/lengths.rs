@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Rule 6 for the length of a program: how many instructions it may have, and who may load more than anybody may. For
-//! several types, one of them unknown to the kernel, with each subset of the four capabilities: by a token, by one that
+//! several types, some of them unknown to the kernel, with each subset of the four capabilities: by a token, by one that
 //! is of no use, and without.
 
 use std::os::fd::AsRawFd;
@@ -26,7 +26,7 @@ use super::model::capability_sets;
 use super::tests;
 
 pub fn tests() -> Vec<Trial> {
-    tests![by_anybody, by_some]
+    tests![unprivileged_allowed, unprivileged_forbidden]
 }
 
 /// Types of a program and of its attachment, their names, and what the kernel does not have of them.
@@ -91,15 +91,12 @@ fn model(
     let name = types.prog.1;
     let unused = match (given, types.unknown) {
         (Given::Nothing, _) => Some("no token was given".to_owned()),
-        // The type of the program is looked at first.
-        (Given::Useless, None) => Some(format!(
-            "the token does not delegate program type {name} (delegate_progs=0x0)"
-        )),
-        (Given::Useless, Some(unknown)) if unknown.starts_with("attach") => Some(format!(
+        // The type of the program is looked at before that of its attachment.
+        (Given::Useless, _) if types.prog.0 < 64 => Some(format!(
             "the token does not delegate program type {name} (delegate_progs=0x0)"
         )),
         (_, Some(unknown)) => Some(format!("this kernel has no {unknown}")),
-        (Given::Token, None) => None,
+        (_, None) => None,
     };
     let mut needs = rules::needs(
         Asked {
@@ -185,10 +182,10 @@ fn check_each(disabled: bool) {
     });
 }
 
-fn by_anybody() {
+fn unprivileged_allowed() {
     check_each(false);
 }
 
-fn by_some() {
+fn unprivileged_forbidden() {
     check_each(true);
 }
