@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use libbpf_sys::BPF_PROG_TYPE_KPROBE;
-use libbpf_sys::BPF_PROG_TYPE_SOCKET_FILTER;
+use guest::bpf::ProgType;
+use rustix::io::Errno;
 
 use crate::bpf;
 use crate::bpf::Command;
@@ -59,7 +59,7 @@ pub fn objects(bench: &Bench, root: BorrowedFd<'_>) -> Result<()> {
     let mut info = [0; 4];
     let mut command = Command::token_info(token.as_fd(), &mut info);
     bench.run_for("token info", INFO, ITERATIONS, |timer| {
-        assert_eq!(timer.time(|| command.run()), 0);
+        assert_eq!(timer.time(|| command.run()), Ok(0));
         1
     })?;
     let fdinfo = std::fs::File::open(format!("/proc/self/fdinfo/{}", token.as_raw_fd()))?;
@@ -89,8 +89,8 @@ pub fn permitted(bench: &Bench, how: &str, token: Option<BorrowedFd<'_>>) -> Res
     // helper which everyone may call.
     let free = programs::calls(programs::GET_CURRENT_PID_TGID);
     let asked = programs::calls(programs::GET_CURRENT_CGROUP_ID);
-    let load = |insns: &[bpf_token::Insn]| {
-        let mut command = Command::prog_load(BPF_PROG_TYPE_SOCKET_FILTER, insns, token);
+    let load = |insns: &[u64]| {
+        let mut command = Command::prog_load(ProgType::SocketFilter, insns, token);
         bench.median(FEW, |timer| {
             drop(bpf::fd(timer.time(|| command.run())));
             1
@@ -195,7 +195,7 @@ pub fn wrong_descriptor(bench: &Bench, other: BorrowedFd<'_>) -> Result<()> {
         REFUSAL,
         ITERATIONS,
         |timer| {
-            bpf::invalid(timer.time(|| command.run()));
+            assert_eq!(timer.time(|| command.run()), Err(Errno::INVAL));
             1
         },
     )?;
@@ -207,9 +207,9 @@ fn each(
     how: &str,
     goal: f64,
     token: Option<BorrowedFd<'_>>,
-    check: impl Fn(i64),
+    check: impl Fn(Result<i32, Errno>),
 ) -> Result<[f64; 4]> {
-    let btf = programs::btf();
+    let btf = guest::bpf::btf_of_int();
     let insns = &programs::RETURN_0;
     let commands = [
         ("map create", Command::map_create(token)),
@@ -217,7 +217,7 @@ fn each(
         ("BTF by id", Command::btf_get_fd_by_id(token)),
         (
             "program load (2 instructions)",
-            Command::prog_load(BPF_PROG_TYPE_KPROBE, insns, token),
+            Command::prog_load(ProgType::Kprobe, insns, token),
         ),
     ];
     let mut costs = [0.0; 4];

@@ -472,7 +472,7 @@ impl<'a> Attr<'a> {
     }
 
     /// For the kernel to read, and to write to.
-    pub(crate) fn as_mut_ptr(&mut self) -> *mut libc::c_void {
+    pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
         self.words.as_mut_ptr().cast()
     }
 }
