@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         rejected_without_a_usable_token,
         rejected_by_a_module,
         rejected_for_several_causes,
+        rejected_in_the_initial_namespace,
         rejected_with_all_capabilities,
         last_line_of_a_log_too_small,
     ]
@@ -172,63 +173,84 @@ const CAPS: [(CapabilitySet, u32, &str); 3] = [
     (CapabilitySet::SYS_ADMIN, 21, "CAP_SYS_ADMIN"),
 ];
 
+/// The bits of `held` as capabilities, in the order of `CAPS`.
+fn capabilities(held: u64) -> CapabilitySet {
+    let of_bit = CAPS.iter().enumerate();
+    let of_bit = of_bit.filter(|(at, _)| held & (1 << at) != 0);
+    of_bit.fold(CapabilitySet::empty(), |set, (_, (cap, ..))| set | *cap)
+}
+
 /// The last line of the log for who holds some of the capabilities, where a module refuses some: bits, in the order of
-/// `CAPS`.
-fn line(asked: &[(CapabilitySet, u32, &str)], held: u64, refused: u64) -> Option<String> {
-    const NAMESPACE: &str = " in the user namespace that owns the token";
+/// `CAPS`. `namespace` is where they are looked for.
+fn line(
+    asked: &[(CapabilitySet, u32, &str)],
+    held: u64,
+    refused: u64,
+    namespace: &str,
+) -> Option<String> {
     const MODULE: &str = ", which a security module refused to the token";
-    let mut parts: Vec<(String, &str)> = Vec::new();
+    let mut parts: Vec<(Vec<&str>, &str)> = Vec::new();
     for (at, (_, _, name)) in asked.iter().enumerate() {
         let cause = match (held & (4 | (1 << at)) != 0, refused & (1 << at) != 0) {
             (true, false) => continue,
             (true, true) => MODULE,
-            (false, _) => NAMESPACE,
+            (false, _) => namespace,
         };
         match parts.last_mut() {
-            Some((names, last)) if *last == cause => names.push_str(&format!(" and {name}")),
-            _ => parts.push(((*name).to_owned(), cause)),
+            Some((names, last)) if *last == cause => names.push(name),
+            _ => parts.push((vec![name], cause)),
         }
     }
     let parts: Vec<_> = parts
         .iter()
-        .map(|(names, cause)| format!("{names}{cause}"))
+        .map(|(names, cause)| format!("{}{cause}", names.join(" and ")))
         .collect();
     let parts = parts.join(", and without ");
     (!parts.is_empty()).then(|| format!("the program was verified without {parts}"))
 }
 
+/// Programs that are rejected whoever loads them, and how many of `CAPS` they are asked for.
+const REJECTED: [(&[u64], Errno, usize); 2] = [
+    (&WRITE_USER, Errno::INVAL, 3),
+    (&NO_RETURN_VALUE, Errno::ACCESS, 2),
+];
+
 /// Each capability that is missing is named with its own cause; those of one cause together.
 fn rejected_for_several_causes() {
     let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
     let watch = Watch::start();
+    let namespace = " in the user namespace that owns the token";
     container::run(&Delegation::ANY, |instance| {
         let token = instance.token();
         let fd = Some(token.as_raw_fd());
         for held in 0..8 {
             for refused in 0..8 {
-                let (set, args) = (0..3).fold((CapabilitySet::empty(), 0), |(set, args), at| {
-                    let (cap, number, _) = CAPS[at];
-                    let held = if held & (1 << at) != 0 {
-                        cap
-                    } else {
-                        CapabilitySet::empty()
-                    };
-                    (set | held, args | (((refused >> at) & 1) << number))
-                });
+                let args = (0..3).fold(0, |args, at| args | (((refused >> at) & 1) << CAPS[at].1));
                 let userns = super::security::user_namespace();
                 watch.refuse_args(userns, Hook::TokenCapable, Errno::DOM, args);
-                for (insns, errno, asked) in [
-                    (&WRITE_USER[..], Errno::INVAL, 3),
-                    (&NO_RETURN_VALUE, Errno::ACCESS, 2),
-                ] {
-                    let line = line(&CAPS[..asked], held, refused);
-                    process::with_capabilities(set, || {
+                for (insns, errno, asked) in REJECTED {
+                    let line = line(&CAPS[..asked], held, refused, namespace);
+                    process::with_capabilities(capabilities(held), || {
                         rejected(&filter(insns), fd, errno, line.as_deref());
                     });
                 }
             }
         }
     });
+}
+
+/// Without a token, the capabilities are those of the initial user namespace.
+fn rejected_in_the_initial_namespace() {
+    let _anyone = Sysctl::set("kernel/unprivileged_bpf_disabled", "0");
+    let namespace = " in the initial user namespace, because no token was given";
+    for held in 0..8 {
+        for (insns, errno, asked) in REJECTED {
+            let line = line(&CAPS[..asked], held, 0, namespace);
+            process::with_capabilities(capabilities(held), || {
+                rejected(&filter(insns), None, errno, line.as_deref());
+            });
+        }
+    }
 }
 
 /// A program that is wrong whoever loads it: nothing is said of capabilities that are there.
