@@ -2,18 +2,18 @@
 # The front door. `make` alone lists what there is; each target does all the set-up that it needs.
 
 RUNNER := tools/testing/runner
-KERNEL ?= rust
 ARCH ?= x86_64
 
-.PHONY: help run check test hostile bench kernel vm shell lint series bisect docs matrix install clean
+.PHONY: help run check test integration hostile bench kernel vm shell lint series bisect docs matrix install clean
 
 help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
 	@echo '  make run      boots a kernel with it; an unprivileged container loads and runs BPF through a token'
 	@echo '  make check    seconds, without a guest: unit tests, the policy against C, lint of what changed [BASE=HEAD]'
-	@echo '  make test     all tests; ends with the line "N passed, N failed" [EXPECT=update]'
+	@echo '  make test     tests of kernel, library and tool; ends with the line "N passed, N failed" [KERNEL=rust|c] [EXPECT=update]'
 	@echo '  make test TEST=name [KERNEL=...]     the tests with that in their names, in one guest'
+	@echo '  make integration   bpftoken with real container managers and loaders [KERNEL=rust|c] [EXPECT=update]'
 	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
 	@echo '  make bench    counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint     rustfmt, clippy, kernel warnings, shellcheck, checkpatch'
@@ -31,7 +31,7 @@ help:
 	@echo '  make clean                           removes what was built (BUILD)'
 	@echo
 	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
-	@echo '  ARCH=arm64      kernel, vm, shell, test, bench: another architecture, cross-compiled and emulated (now $(ARCH))'
+	@echo '  ARCH=arm64      kernel, vm, shell, test, integration, bench: another architecture, cross-compiled and emulated (now $(ARCH))'
 	@echo '  LINUX_SRC=...   your own Linux 7.3, a tree or a tarball, in place of the Debian package of its source'
 	@echo '  SNAPSHOT=...    where an archive of Debian has the tested source, once the mirror has it no more'
 
@@ -44,6 +44,9 @@ check:
 test:
 	@$(RUNNER)/test.sh
 
+integration:
+	@$(RUNNER)/integration.sh
+
 hostile:
 	@$(RUNNER)/hostile.sh
 
@@ -51,7 +54,7 @@ bench:
 	@$(RUNNER)/bench.sh
 
 kernel:
-	@$(RUNNER)/kernel.sh $(KERNEL)
+	@$(RUNNER)/kernel.sh $(or $(KERNEL),rust)
 
 vm:
 	@: $(if $(CMD),,$(error make vm needs CMD='...', the command to run in the guest; for a shell, make shell))

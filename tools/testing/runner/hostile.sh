@@ -25,9 +25,8 @@ suite() {
 	echo "$status" >"$1.status"
 }
 # How the tool launches, and what root of a container gets of it, is no matter of the kernel's; the tests of that race
-# against time limits, and this kernel is several times slower. Nor is what check finds out, by dozens of loads.
-tool_suite="$bin/bpftoken-tests --skip check:: --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: \
-	--skip exec:: --skip probes:: --skip watch:: --skip convert:: --skip examples:: --skip managers:: --skip nri:: --skip pages:: --skip oci:: --skip profile::"
+# against time limits, and this kernel is several times slower.
+tool_suite="$bin/bpftoken-tests --skip integration:: --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: --skip examples::"
 # All suites in one guest, as booting takes as long as the smaller of them.
 suites() {
 	local script name

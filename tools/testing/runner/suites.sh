@@ -113,6 +113,20 @@ guest() {
 	echo "$status" >"$2.status"
 }
 
+# The library and bpftoken: what make test runs of their tests. Time passes there, so it has a limit of its own.
+tool() { CPUS=2 TIMEOUT=${TIMEOUT:-1800} guest "$1" "$RESULTS/bpftoken-$1.log" "$bin/bpftoken-tests --skip integration::"; }
+
+# two_at_a_time JOB...: runs these commands, two at a time, in their order.
+two_at_a_time() {
+	local job words
+	for job; do
+		while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n || true; done
+		read -ra words <<<"$job"
+		"${words[@]}" &
+	done
+	wait
+}
+
 # total SUITE...: the table, results.ktap, and the last line "N passed, N failed"; a SUITE is FORMAT:ID:TITLE:LOG.
 total() {
 	local status=0 update=()

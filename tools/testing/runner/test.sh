@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# All tests that need no special kernel. Ends with the line "N passed, N failed"; exits with 0 only if all that
+# The tests of the kernel, the library and bpftoken. Ends with the line "N passed, N failed"; exits with 0 only if all that
 # tools/testing/expected/ lists ran, and passed.
-#   TEST     only tests whose name contains this, in one guest
-#   KERNEL   with TEST: the kernel, rust or c (rust)
+#   KERNEL   rust or c: only the suites of this kernel
+#   TEST     only tests whose name contains this, in one guest, on KERNEL (rust)
 #   EXPECT   update: writes the lists of expected tests anew, from what ran
 
 . "$(dirname "$0")/common.sh"
@@ -13,6 +13,11 @@ need_root "make test"
 case ${EXPECT:=} in
 '' | update) ;;
 *) die "EXPECT=$EXPECT: it is update, or not set." ;;
+esac
+case ${KERNEL:=} in
+'') kernels=(rust c) ;;
+rust | c) kernels=("$KERNEL") ;;
+*) die "KERNEL=$KERNEL: make test is for rust and c." ;;
 esac
 "$RUNNER/toolchain.sh"
 
@@ -33,19 +38,18 @@ fi
 mkdir -p "$LOGS"
 "$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results -p coverage \
 	>"$LOGS/tests-early.log" 2>&1 &
-new_run test rust c
+new_run test "${kernels[@]}"
 build_suites coverage
 ask_about_kvm
-map_blocks
+[ "$KERNEL" = c ] || map_blocks
 
 # What needs no guest: of the library and the tool, and all comparisons of the policy with upstream's C.
-unit_tests() {
+unit() {
 	local status=0
 	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results -p coverage || status=$?
 	"$RUNNER/cargo.sh" test --locked --release -p parity -- --include-ignored || status=$?
 	echo "$status" >"$RESULTS/unit.log.status"
 }
-
 hardening() {
 	local status=0
 	(
@@ -54,51 +58,41 @@ hardening() {
 	) || status=$?
 	echo "$status" >"$RESULTS/hardening.log.status"
 }
+# Some of our tests race on two processors.
+rules_rust() { CPUS=2 guest rust "$RESULTS/guest-rust.log" "$bin/guest"; }
+rules_c() { CPUS=2 guest c "$RESULTS/guest-c.log" "$bin/guest --skip defects::"; }
+# What the tests say of each defect would be in the middle of their lines.
+defects() { guest c "$RESULTS/defects-c.log" "$bin/guest --expect-defects 2>said; status=\$?; cat said >&2; exit \$status"; }
+upstream() { guest rust "$RESULTS/upstream-rust.log" "$upstream_suite"; }
+libbpf() { guest rust "$RESULTS/libbpf-rust.log" "$libbpf_suite"; }
+kunit() { guest rust "$RESULTS/kunit-rust.log" "$kunit_suites"; }
 
-# The longest of them: container managers and compilers of BPF run in it.
-tool_guest() { CPUS=2 TIMEOUT=${TIMEOUT:-1800} guest "$1" "$RESULTS/bpftoken-$1.log" "$bin/bpftoken-tests"; }
-# Two lanes of guests, of about the same length. Some of our tests race on two processors.
-one_lane() {
-	CPUS=2 guest rust "$RESULTS/guest-rust.log" "$bin/guest"
-	CPUS=2 guest c "$RESULTS/guest-c.log" "$bin/guest --skip defects::"
-	[ "$ARCH" != x86_64 ] || guest rust "$RESULTS/upstream-rust.log" "$upstream_suite"
-	guest rust "$RESULTS/kunit-rust.log" "$kunit_suites"
-	tool_guest c
+# suite JOB KERNEL SPECIFICATION: a job, and what total says of its log.
+jobs=() suites=()
+suite() {
+	[ -z "$KERNEL" ] || [ "$2" = "$KERNEL" ] || return 0
+	jobs+=("$1")
+	suites+=("$3")
 }
-other_lane() {
-	tool_guest rust
-	[ "$ARCH" != x86_64 ] || guest rust "$RESULTS/libbpf-rust.log" "$libbpf_suite"
-	# What the tests say of each defect would be in the middle of their lines.
-	guest c "$RESULTS/defects-c.log" "$bin/guest --expect-defects 2>said; status=\$?; cat said >&2; exit \$status"
-}
-guests() {
-	other_lane &
-	local other=$!
-	one_lane
-	wait "$other"
-}
-step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit_tests
-[ "$ARCH" != arm64 ] || step "looking at the code of our objects" "$RESULTS/hardening.log" hardening
-step "running the tests in guests, two at a time" "$RESULTS/guests.log" guests
+# The longest first.
+suite "tool rust" rust "libtest:bpftoken-rust:library and bpftoken, Rust kernel:$RESULTS/bpftoken-rust.log"
+suite "tool c" c "libtest:bpftoken-c:library and bpftoken, C kernel:$RESULTS/bpftoken-c.log"
+suite rules_rust rust "libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log"
+suite rules_c c "libtest:guest-c:our tests, C kernel:$RESULTS/guest-c.log"
+if [ "$ARCH" = x86_64 ]; then
+	suite upstream rust "test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
+	suite libbpf rust "ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
+else
+	suite hardening rust "program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
+fi
+suite kunit rust "ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log"
+suite defects c "libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log"
+step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit
+suites+=("libtest:unit:library and tools, without a guest:$RESULTS/unit.log")
+step "running the tests in guests, two at a time" "$RESULTS/guests.log" two_at_a_time "${jobs[@]}"
 
-rust_logs=("$RESULTS"/{guest,kunit,bpftoken,upstream,libbpf}-rust.log)
-[ -z "${blocks:-}" ] || judge_blocks "${rust_logs[@]}"
-
-suites=(
-	"libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log"
-	"libtest:guest-c:our tests, C kernel:$RESULTS/guest-c.log"
-	"libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log"
-	"ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log"
-	"libtest:unit:library and tools, without a guest:$RESULTS/unit.log"
-	"libtest:bpftoken-rust:library and bpftoken, Rust kernel:$RESULTS/bpftoken-rust.log"
-	"libtest:bpftoken-c:library and bpftoken, C kernel:$RESULTS/bpftoken-c.log"
-)
-[ "$ARCH" != x86_64 ] || suites+=(
-	"test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
-	"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
-)
-[ "$ARCH" != arm64 ] || suites+=(
-	"program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
-)
-[ -z "${blocks:-}" ] || suites+=("program:coverage:blocks that ran, or need not:$RESULTS/coverage.log")
+if [ -n "${blocks:-}" ]; then
+	judge_blocks "$RESULTS"/{guest,kunit,bpftoken,upstream,libbpf}-rust.log
+	suites+=("program:coverage:blocks that ran, or need not:$RESULTS/coverage.log")
+fi
 total "${suites[@]}" || exit 1

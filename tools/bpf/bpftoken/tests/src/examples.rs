@@ -94,16 +94,36 @@ const CLAIMS: &[(&str, &str, &str, By)] = &[
         "[Service]",
         By::Test("examples::unit"),
     ),
-    ("doc/systemd.md", "", "", By::Test("managers::systemd")),
-    ("doc/incus.md", "", "", By::Test("managers::incus")),
-    ("doc/lxd.md", "", "", By::Test("managers::lxd")),
-    ("doc/oci.md", "", "", By::Test("managers::crun")),
-    ("doc/podman.md", "", "", By::Test("managers::podman")),
+    (
+        "doc/systemd.md",
+        "",
+        "",
+        By::Test("integration::managers::systemd"),
+    ),
+    (
+        "doc/incus.md",
+        "",
+        "",
+        By::Test("integration::managers::incus"),
+    ),
+    ("doc/lxd.md", "", "", By::Test("integration::managers::lxd")),
+    (
+        "doc/oci.md",
+        "",
+        "",
+        By::Test("integration::managers::crun"),
+    ),
+    (
+        "doc/podman.md",
+        "",
+        "",
+        By::Test("integration::managers::podman"),
+    ),
     (
         "doc/kubernetes.md",
         "",
         "",
-        By::Test("managers::kubernetes"),
+        By::Test("integration::managers::kubernetes"),
     ),
 ];
 
@@ -175,8 +195,13 @@ fn code(page: &str) -> Vec<(String, String)> {
 
 /// Fails for a block that nothing runs, and for a claim of what there is not.
 fn claimed(_: &World) -> Result<()> {
-    let expected = Path::new(REPOSITORY).join("tools/testing/expected/bpftoken-rust");
-    let expected = fs::read_to_string(expected)?;
+    let mut expected = String::new();
+    for suite in ["bpftoken-rust", "integration-rust"] {
+        let path = Path::new(REPOSITORY)
+            .join("tools/testing/expected")
+            .join(suite);
+        expected.push_str(&fs::read_to_string(path)?);
+    }
     let ci = fs::read_to_string(Path::new(REPOSITORY).join(".ci/run"))?;
     for (page, _, _, by) in CLAIMS {
         let (list, line) = match by {

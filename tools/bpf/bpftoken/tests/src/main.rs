@@ -42,8 +42,18 @@ use crate::world::World;
 /// A test: what it needs is the world.
 type Test = fn(&World) -> anyhow::Result<()>;
 
+/// The groups of tests that take minutes: what `bpftoken` launches and answers for, real managers and loaders among it. `make
+/// integration` runs these; their names begin with `integration::`.
+const INTEGRATION: [&str; 10] = [
+    "check", "convert", "exec", "managers", "nri", "oci", "pages", "probes", "profile", "watch",
+];
+
 fn trial(name: &str, test: impl Fn(&World) -> anyhow::Result<()> + Send + 'static) -> Trial {
-    guest::trial::trial(name, move || {
+    let name = match name.split_once("::") {
+        Some((group, _)) if INTEGRATION.contains(&group) => format!("integration::{name}"),
+        _ => name.to_owned(),
+    };
+    guest::trial::trial(&name, move || {
         let world = World::get().map_err(|error| format!("{error:#}"))?;
         test(world).map_err(|error| format!("{error:#}").into())
     })
