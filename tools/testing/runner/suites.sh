@@ -41,11 +41,13 @@ build_here() {
 
 take_selftests() {
 	(
+		local out=$BUILD/selftests sysroot=()
+		[ "$ARCH" = x86_64 ] || out+=/$ARCH sysroot=("$GUEST_ROOT")
 		lock selftests
-		in_root "$RUNNER/selftests.sh" "$BUILD/linux-rust" "$BUILD/selftests"
+		in_root "$RUNNER/selftests.sh" "$BUILD/linux-rust" "$OUT_OF" "$out" "${sysroot[@]}"
 		mkdir "$RUN/selftests"
-		cp -L --reflink=auto "$BUILD"/selftests/{reasons,*.bpf.o} \
-			"$BUILD/selftests/tree/tools/testing/selftests/bpf/"{test_progs,tools/sbin/bpftool} \
+		cp -L --reflink=auto "$out"/{reasons,*.bpf.o} \
+			"$out/tree/tools/testing/selftests/bpf/"{test_progs,tools/sbin/bpftool} \
 			"$RUNNER/../libbpf/reasons.sh" "$RUN/selftests"
 	)
 }
@@ -54,8 +56,7 @@ take_selftests() {
 build_suites() {
 	build_programs bpftoken bpftoken-tests clients guest results "$@"
 	build_here results
-	# For another architecture, upstream's test_progs and libbpf are not built.
-	[ "$ARCH" != x86_64 ] || step "building upstream's test_progs" "$LOGS/selftests.log" take_selftests
+	step "building upstream's test_progs" "$LOGS/selftests.log" take_selftests
 	# shellcheck disable=SC2016 # expanded in the guest
 	kunit_suites='for suite in /sys/kernel/debug/kunit/bpf_token_*; do echo 1 >$suite/run; cat $suite/results; done'
 	libbpf_suite="$RUN/selftests/reasons.sh $bin/bpftoken $RUN/selftests"

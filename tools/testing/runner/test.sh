@@ -79,12 +79,10 @@ suite "tool rust" rust "libtest:bpftoken-rust:library and bpftoken, Rust kernel:
 suite "tool c" c "libtest:bpftoken-c:library and bpftoken, C kernel:$RESULTS/bpftoken-c.log"
 suite rules_rust rust "libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log"
 suite rules_c c "libtest:guest-c:our tests, C kernel:$RESULTS/guest-c.log"
-if [ "$ARCH" = x86_64 ]; then
-	suite upstream rust "test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
-	suite libbpf rust "ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
-else
+suite upstream rust "test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
+suite libbpf rust "ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
+[ "$ARCH" != arm64 ] ||
 	suite hardening rust "program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
-fi
 suite kunit rust "ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log"
 suite defects c "libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log"
 step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit
