@@ -22,8 +22,14 @@ use crate::programs;
 
 const ITERATIONS: usize = 300;
 /// The goal of what tells the masks: it tells what the token permits now, and its cookie. That takes
-/// four masks of the instance beside its own, and where they are: 12 instructions of 511.
-const INFO: f64 = 1.03;
+/// four masks of the instance beside its own, and where they are: 12 instructions of 511. On arm64,
+/// `and` and `cmp` take nothing from memory, and the address of a table of operations is made by two
+/// instructions: the same is 22 of 406.
+const INFO: f64 = if cfg!(target_arch = "aarch64") {
+    1.05
+} else {
+    1.03
+};
 /// For programs of thousands of instructions.
 const FEW: usize = 5;
 
