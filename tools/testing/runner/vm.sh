@@ -33,7 +33,7 @@ fi
 boot() {
 	local accel=$1 seconds=$2 script=$3 options=()
 	[ "$accel" = kvm ] || options+=(--disable-kvm)
-	[ -z "${DIR:-}" ] || options+=(--rwdir "$DIR")
+	[ -z "${DIR:-}" ] || options+=(--rwdir "${DIR#/}=$DIR")
 	[ -z "$script" ] || options+=(--exec "exec bash $script")
 	# virtme-ng keeps the one serial console for itself, so the kernel's messages go to a virtio console.
 	local klog="-chardev file,id=klog,path=$console -device virtio-serial-pci -device virtconsole,chardev=klog"
