@@ -3,8 +3,7 @@
 # The token under hostile conditions: all suites, faults and stress in the debug kernel; large numbers, and C against
 # Rust, in the others. Ends with the line "N passed, N failed"; exits with 0 only if all ran and passed.
 #   STRESS   how many seconds of it (60)
-#   SEED, STRINGS, CALLS   as fuzz.sh has them
-#   SEQUENCES, TIME        as sequences.sh has them (600, 60)
+#   SEED, STRINGS, CALLS, SEQUENCES (600), TIME (60)   as fuzz.sh has them
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
@@ -59,7 +58,7 @@ fuzz() {
 }
 sequences() {
 	local status=0
-	RUN=$RUN SEQUENCES=${SEQUENCES:-600} TIME=${TIME:-60} "$RUNNER/sequences.sh" || status=$?
+	RUN=$RUN GUIDED=1 SEQUENCES=${SEQUENCES:-600} TIME=${TIME:-60} "$RUNNER/fuzz.sh" || status=$?
 	echo "$status" >"$RESULTS/sequences.log.status"
 }
 guests() {

@@ -1,36 +1,73 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of `bpf()` made by chance: a command as it should be, with a few things changed from its token on.
+//! Calls of `bpf()` made by chance: a command as it should be, with a few things changed from its token on, by processes in a
+//! container and outside of it, with the descriptors of [`crate::descriptors`].
 
 use fastrand::Rng;
+use guest::attr::BPF_F_TOKEN_FD;
+use guest::attr::SIZE;
+use guest::sys::Command;
 
-use crate::case::Call;
-use crate::case::Caller;
-use crate::case::Case;
-use crate::case::Command;
-use crate::case::Reopen;
-use crate::layout::memory;
-use crate::layout::Descriptor;
-use crate::layout::ATTR_SIZE;
-use crate::layout::BPF_F_TOKEN_FD;
-use crate::layout::DELEGATED;
-use crate::layout::DESCRIPTORS;
-use crate::layout::FIRST_FD;
+use crate::attributes::Attributes;
+use crate::descriptors;
+use crate::descriptors::Descriptor;
+use crate::descriptors::DELEGATED;
+use crate::descriptors::DESCRIPTORS;
 use crate::layout::PAGE;
+use crate::privilege::Caller;
+use crate::step::Act;
+use crate::step::Actor;
+use crate::step::Caps;
+use crate::step::Step;
+use crate::step::FIRST;
 use crate::template::common;
-use crate::template::own_log;
-use crate::template::set;
 use crate::template::template;
 
-pub fn case(rng: &mut Rng) -> Case {
+/// What calls make is put here.
+const MADE: u32 = 31;
+
+/// A sequence of so many calls: with the sysctl and without it, first from within the container.
+pub fn sequence(rng: &mut Rng, count: usize) -> Vec<Step> {
+    let mut calls: Vec<_> = (0..count).map(|_| (caller(rng), act(rng))).collect();
+    calls.sort_by_key(|(caller, _)| (!caller.disabled, caller.outside));
+    let mut steps = descriptors::make();
+    let mut disabled = true;
+    let mut held = [Caps::ALL; 2];
+    for (caller, act) in calls {
+        if disabled != caller.disabled {
+            disabled = caller.disabled;
+            steps.push(Step {
+                actor: Actor::Manager,
+                act: Act::Disabled(disabled),
+            });
+        }
+        let actor = match caller.outside {
+            true => Actor::Manager,
+            false => Actor::Container,
+        };
+        let caps = Caps(caller.caps);
+        if std::mem::replace(&mut held[usize::from(caller.outside)], caps) != caps {
+            steps.push(Step {
+                actor,
+                act: Act::Caps(caps),
+            });
+        }
+        steps.push(Step { actor, act });
+    }
+    steps
+}
+
+fn act(rng: &mut Rng) -> Act {
     if rng.u32(..40) == 0 {
-        Case::Reopen(reopen(rng))
-    } else {
-        Case::Call(call(rng))
+        return reopen(rng);
+    }
+    Act::Bpf {
+        to: MADE,
+        attributes: call(rng),
     }
 }
 
-fn reopen(rng: &mut Rng) -> Reopen {
+fn reopen(rng: &mut Rng) -> Act {
     // Not what could block, and not what is no file of a file system.
     const FDS: [Descriptor; 9] = [
         Descriptor::TokenOfAll,
@@ -60,9 +97,8 @@ fn reopen(rng: &mut Rng) -> Reopen {
     while rng.bool() {
         flags |= FLAGS[rng.usize(..FLAGS.len())] as u32;
     }
-    Reopen {
-        caller: caller(rng),
-        fd: FDS[rng.usize(..FDS.len())].number(),
+    Act::Reopen {
+        slot: FDS[rng.usize(..FDS.len())] as u32,
         flags,
     }
 }
@@ -80,7 +116,7 @@ fn caller(rng: &mut Rng) -> Caller {
     }
 }
 
-fn call(rng: &mut Rng) -> Call {
+fn call(rng: &mut Rng) -> Attributes {
     let command = match rng.u32(..16) {
         0..4 => Command::MapCreate,
         4..8 => Command::ProgLoad,
@@ -89,34 +125,30 @@ fn call(rng: &mut Rng) -> Call {
         12..14 => Command::TokenCreate,
         _ => Command::ObjGetInfoByFd,
     };
-    let mut attr = template(rng, command);
-    set(&mut attr, command.token_field(), descriptor(rng, command));
+    let mut call = template(rng, command);
+    let token = command.token_field().expect("each of these has one");
+    call.set(token, descriptor(rng, command).into());
     if let Some(field) = command.flags_field() {
-        set(&mut attr, field, flags(rng, command));
+        call.set(field, flags(rng, command).into());
     }
-    let mut size = command.end() as u32;
     if command == Command::TokenCreate && rng.u32(..3) == 0 {
-        size = [8, 8, 8, rng.u32(..48)][rng.usize(..4)];
+        call.attr.size = [8, 8, 8, rng.u32(..48)][rng.usize(..4)];
     }
     for _ in 0..[0, 0, 0, 1, 1, 2][rng.usize(..6)] {
-        mutate(rng, command, &mut attr, &mut size);
+        mutate(rng, &mut call, token.at);
     }
-    repair(command, &mut attr);
-    let common = (rng.u32(..5) < 2).then(|| common(rng, own_log(command, &attr)));
-    Call {
-        command,
-        caller: caller(rng),
-        attr,
-        size,
-        common,
-        fill: if rng.bool() { 0 } else { 0xff },
+    if rng.u32(..5) < 2 {
+        call.common = Some(common(rng, &call));
     }
+    call.fill = if rng.bool() { 0 } else { 0xff };
+    call.repair();
+    call
 }
 
 fn descriptor(rng: &mut Rng, command: Command) -> u32 {
     const TOKENS: u32 = DELEGATED.len() as u32;
-    let token = FIRST_FD + rng.u32(..TOKENS);
-    let any = FIRST_FD + rng.u32(..DESCRIPTORS.len() as u32);
+    let token = FIRST + rng.u32(..TOKENS);
+    let any = FIRST + rng.u32(..DESCRIPTORS.len() as u32);
     match rng.u32(..10) {
         0 => [u32::MAX, 90, 0x7fff_ffff, 0x8000_0000 | token, 0][rng.usize(..5)],
         1..4 => any,
@@ -152,72 +184,36 @@ fn flags(rng: &mut Rng, command: Command) -> u32 {
 }
 
 /// Changes something from the token on.
-fn mutate(rng: &mut Rng, command: Command, attr: &mut Vec<u8>, size: &mut u32) {
-    let token = command.token_field();
+fn mutate(rng: &mut Rng, call: &mut Attributes, token: usize) {
+    let end = call.command.end();
+    let size = &mut call.attr.size;
+    let bytes = &mut call.attr.bytes;
+    bytes.resize(bytes.len().max(SIZE), 0);
     match rng.u32(..10) {
         0..3 => {
-            let end = if rng.bool() {
-                command.end()
-            } else {
-                attr.len()
-            };
-            let at = rng.usize(token..end);
-            attr[at] = rng.u8(..);
+            let end = if rng.bool() { end } else { bytes.len() };
+            bytes[rng.usize(token..end)] = rng.u8(..);
         }
-        3 => {
-            let at = rng.usize(token..token + 4);
-            attr[at] ^= 1 << rng.u32(..8);
-        }
+        3 => bytes[rng.usize(token..token + 4)] ^= 1 << rng.u32(..8),
         4 => {
-            let at = token + 4 * rng.usize(..(command.end() - token).div_ceil(4));
+            let at = token + 4 * rng.usize(..(end - token).div_ceil(4));
             let value = [1, 2, 63, 64, 4096, u32::MAX, 1 << 31][rng.usize(..7)];
-            if at + 4 <= attr.len() {
-                set(attr, at, value);
+            if let Some(word) = bytes.get_mut(at..at + 4) {
+                word.copy_from_slice(&value.to_le_bytes());
             }
         }
-        5 => *size = rng.u32(..=ATTR_SIZE as u32 + 8),
+        5 => *size = rng.u32(..=SIZE as u32 + 8),
         6 => *size = token as u32 + rng.u32(..5),
         7 => {
             let sizes = [0, 168, 169, 176, 4095, 4096, 4097, 8192, u32::MAX];
             *size = sizes[rng.usize(..sizes.len())];
         }
         8 => {
-            *size = rng.u32(ATTR_SIZE as u32..=PAGE as u32 + 8);
-            attr.resize(attr.len().max(*size as usize), 0);
-            let at = rng.usize(ATTR_SIZE - 8..attr.len());
-            attr[at] = rng.u8(..);
+            *size = rng.u32(SIZE as u32..=PAGE as u32 + 8);
+            bytes.resize(bytes.len().max(*size as usize), 0);
+            let at = rng.usize(SIZE - 8..bytes.len());
+            bytes[at] = rng.u8(..);
         }
-        _ => *size = ATTR_SIZE as u32,
-    }
-}
-
-/// Takes back what would come out by chance: descriptors that are this program's own, and addresses of its memory.
-pub fn repair(command: Command, attr: &mut Vec<u8>) {
-    const ADDRESSES: u64 = 1 << 47;
-    let used = attr
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1);
-    attr.truncate(used.max(command.end()));
-    let field = command.token_field();
-    let fd = u32::from_le_bytes(attr[field..][..4].try_into().expect("four bytes"));
-    if (3..FIRST_FD).contains(&fd) {
-        set(attr, field, fd | FIRST_FD);
-    }
-    for offset in command.addresses() {
-        let field = &mut attr[offset..][..8];
-        let address = u64::from_le_bytes(field.try_into().expect("eight bytes"));
-        let ours = memory::START as u64..memory::END as u64;
-        let is_written = command == Command::ObjGetInfoByFd;
-        let info = memory::INFO as u64..(memory::INFO + PAGE) as u64;
-        let edge = memory::END as u64 - 16;
-        let is_known = if is_written {
-            info.contains(&address) || address == edge
-        } else {
-            ours.contains(&address)
-        };
-        if !is_known && (PAGE as u64..ADDRESSES).contains(&address) {
-            field[7] |= 0x80;
-        }
+        _ => *size = SIZE as u32,
     }
 }

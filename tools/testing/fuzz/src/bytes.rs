@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bytes as a line of JSON shows them: each as the character of that number, so that text stays text.
+//! Bytes as one word of text: what is no printable character, the backslash and the space as `\x` and two digits; `-` if
+//! there are none.
 
 use std::ops::Deref;
 
@@ -21,47 +22,63 @@ impl Deref for Bytes {
     }
 }
 
+impl From<&str> for Bytes {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_empty() {
+            return f.write_str("-");
+        }
+        for (at, byte) in self.iter().enumerate() {
+            match byte {
+                b'\\' | b' ' => write!(f, "\\x{byte:02x}")?,
+                b'-' if at == 0 && self.len() == 1 => f.write_str("\\x2d")?,
+                b'!'..=b'~' => write!(f, "{}", char::from(*byte))?,
+                _ => write!(f, "\\x{byte:02x}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bytes {
+    /// The reverse; what is no such escape stands for itself.
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "-" => Self::default(),
+            _ => Self(unescaped(word.as_bytes())),
+        }
+    }
+}
+
+/// Bytes of which some are `\x` and two digits. So does /dev/kmsg show what was logged.
+pub fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let [byte, tail @ ..] = rest {
+        let escape = rest.strip_prefix(b"\\x").and_then(|rest| rest.get(..2));
+        let code = escape
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &rest[4..] } else { tail };
+    }
+    bytes
+}
+
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = self.0.iter().map(|byte| char::from(*byte)).collect();
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-        bytes
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("{text:?} has a character that is no byte")))
-    }
-}
-
-/// Bytes as hexadecimal digits.
-pub mod hex {
-    use super::*;
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let digit = |digit: u8| char::from_digit(digit.into(), 16).expect("a hexadecimal digit");
-        let digits = bytes
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-        let text: String = digits.collect();
-        serializer.serialize_str(&text)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
-        let byte = |pair: &[u8]| match pair {
-            [high, low] => Some((digit(high)? << 4) | digit(low)?),
-            _ => None,
-        };
-        text.as_bytes()
-            .chunks(2)
-            .map(byte)
-            .collect::<Option<_>>()
-            .ok_or_else(|| D::Error::custom(format!("{text:?} is not bytes in hexadecimal digits")))
+        let text = String::deserialize(deserializer).map_err(D::Error::custom)?;
+        Ok(Self::parse(&text))
     }
 }

@@ -1,144 +1,116 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calls of `bpf()` in a guest: from within a container, and from outside of it.
-
-use std::os::fd::FromRawFd;
-use std::os::fd::OwnedFd;
+//! What the Rust kernel leaves of a call of `bpf()`, where the C kernel leaves something: reasons in logs, and the cookie.
 
 use guest::attr::info;
-use guest::container;
-use guest::container::Instance;
-use guest::context::Context;
-use guest::kernel::Sysctl;
-use guest::process;
-use guest::process::Link;
-use guest::rules::set_of;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
-use rustix::fs::CWD;
+use guest::sys::Command;
 
-use crate::case::Call;
-use crate::case::CallSaw;
-use crate::case::Command;
-use crate::case::Errno;
-use crate::case::Reopen;
-use crate::case::Saw;
-use crate::descriptors;
-use crate::layout::Descriptor;
-use crate::layout::DELEGATED;
-use crate::memory::Memory;
-use crate::names::KINDS;
-use crate::run::Act;
-use crate::run::Output;
-use crate::sights;
+use crate::attributes::slot;
+use crate::attributes::Attributes;
+use crate::command;
+use crate::creation;
+use crate::info::with_cookie;
+use crate::log;
+use crate::log::Addition;
+use crate::model::Model;
+use crate::model::Thing;
+use crate::outcome::Outcome;
+use crate::rules::Rule;
+use crate::step::Actor;
 
-pub fn run(acts: &[(usize, Act<'_>)], output: &Output) {
-    for disabled in [true, false] {
-        let value = if disabled { "2" } else { "0" };
-        let _sysctl = Sysctl::set("kernel/unprivileged_bpf_disabled", value);
-        let of_now = |act: &&(usize, Act<'_>)| act.1.caller().disabled == disabled;
-        let (outside, inside): (Vec<_>, Vec<_>) = acts
-            .iter()
-            .filter(of_now)
-            .copied()
-            .partition(|(_, act)| act.caller().outside);
-        if !inside.is_empty() || !outside.is_empty() {
-            both_sides(&inside, &outside, output);
-        }
-    }
-}
-
-/// What the instances delegate, that of the undelegated root last.
-fn instances() -> Vec<Vec<(&'static str, String)>> {
-    let keys = KINDS.each_ref().map(|kind| kind.option);
-    let options = |values: &[&str; 4]| {
-        let options = keys.into_iter().zip(values);
-        options
-            .map(|(key, value)| (key, (*value).to_owned()))
-            .collect()
-    };
-    DELEGATED.iter().map(options).chain([Vec::new()]).collect()
-}
-
-/// Makes the calls from inside, then those from outside with the same descriptors.
-fn both_sides(inside: &[(usize, Act<'_>)], outside: &[(usize, Act<'_>)], output: &Output) {
-    let (mine, theirs) = Link::pair();
-    let initial = initial_root();
-    mine.send_fd(&initial.root);
-    let options = instances();
-    let mut made = Vec::new();
-    container::run_each(&options, |index, instance| {
-        made.push(instance);
-        if index + 1 == options.len() {
-            let descriptors = descriptors::make(&std::mem::take(&mut made), theirs.recv_fd());
-            for descriptor in &descriptors {
-                theirs.send_fd(descriptor);
-            }
-            perform(inside, descriptors, output);
-        }
-    });
-    process::run(|| {
-        let count = crate::layout::DESCRIPTORS.len();
-        let descriptors = (0..count).map(|_| mine.recv_fd()).collect();
-        perform(outside, descriptors, output);
-    });
-}
-
-/// The root of a BPF FS of the initial user namespace.
-fn initial_root() -> Instance {
-    let context = Context::of_bpffs();
-    context.configure(KINDS.iter().map(|kind| (kind.option, "any")));
-    Instance::of_context(&context)
-}
-
-fn perform(acts: &[(usize, Act<'_>)], descriptors: Vec<OwnedFd>, output: &Output) {
-    // Others would be found by numbers made by chance. A writer stays open below them.
-    let mut writer = output.writer();
-    let _descriptors = descriptors::number(descriptors);
-    let mut memory = Memory::map().expect("memory");
-    for (index, act) in acts {
-        let saw = process::with_capabilities(set_of(act.caller().caps), || match act {
-            Act::Call(call) => Saw::Call(make(call, &mut memory)),
-            Act::Reopen(reopen) => Saw::Reopen(open_again(reopen)),
-        });
-        writer.saw(*index, saw);
-    }
-}
-
-fn make(call: &Call, memory: &mut Memory) -> CallSaw {
-    let outcome = memory.call(call);
-    let gives_descriptor = call.command != Command::ObjGetInfoByFd;
-    // SAFETY: The kernel has just made this descriptor for us.
-    let made = |fd: i32| gives_descriptor.then(|| unsafe { OwnedFd::from_raw_fd(fd) });
-    let made = outcome.result.map(made);
-    let token = match &made {
-        Ok(Some(token)) if call.command == Command::TokenCreate => {
-            Some(sights::of_new_token(token))
-        }
-        _ => None,
-    };
-    let asked = Descriptor::of(call.word(info::bpf_fd.at));
-    let is_info_of_token = !gives_descriptor
-        && asked.is_none_or(|asked| asked.delegated().is_some() || asked == Descriptor::TokenPath);
-    CallSaw {
-        errno: made.err().unwrap_or(0),
-        log: outcome.log,
-        overrun: outcome.overrun,
-        written: outcome.written,
-        common_written: outcome.common_written,
-        info: if is_info_of_token {
-            memory.info()
+/// What Rust leaves, and the rule by which that is not what C does; or what is wrong with what C leaves.
+pub fn expected(
+    model: &Model<'_>,
+    actor: Actor,
+    call: &Attributes,
+    [c, rust]: [&Outcome; 2],
+) -> Result<(Outcome, Option<Rule>), String> {
+    let same = Ok((c.clone(), None));
+    let other = |expected: Outcome, rule| {
+        let is_other = expected != *c && model.rules.has(rule);
+        Ok(if is_other {
+            (expected, Some(rule))
         } else {
-            Vec::new()
-        },
-        token,
+            (c.clone(), None)
+        })
+    };
+    if !command::well_formed(call) {
+        return same;
     }
+    let found = model.found(actor, call.fd());
+    let caller = model.caller(actor);
+    let without = || command::verified_without(model.names, caller, call, found);
+    let refusal = match call.command {
+        Command::ObjGetInfoByFd => {
+            let about = slot(call.get(info::bpf_fd)).map(|slot| model.slot(actor, slot));
+            return match about {
+                Some(Thing::Token { instance, masks }) => other(
+                    with_cookie(model.permitted(instance, masks), call, c),
+                    Rule::Cookie,
+                ),
+                _ => same,
+            };
+        }
+        Command::TokenCreate => creation::outcome(model, actor, call).err(),
+        _ => command::refusal(model.names, caller, call, found),
+    };
+    let is_prog = call.command == Command::ProgLoad;
+    let addition = match refusal {
+        Some(refusal) => log::addition(call, &refusal),
+        None if is_prog => {
+            let line = without();
+            // Rust may have found room for all of it.
+            let full = line.as_ref().filter(|_| rust != c);
+            if let Some(full) = full.and_then(|line| log::behind_a_full_log(call, line, c)) {
+                return other(full, Rule::D4);
+            }
+            line.and_then(|line| log::behind_the_verifier(call, &line, c))
+        }
+        None => None,
+    };
+    let Some(addition) = addition else {
+        return same;
+    };
+    addition.check_c(c)?;
+    other(Addition::apply(&addition, call, c), Rule::D4)
 }
 
-/// Opens, and closes at once: on the C kernel nothing else may be done with what is opened of a token.
-fn open_again(reopen: &Reopen) -> Errno {
-    let path = format!("/proc/self/fd/{}", reopen.fd);
-    let flags = OFlags::from_bits_retain(reopen.flags) | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::openat(CWD, path, flags, Mode::RUSR);
-    opened.map_or_else(rustix::io::Errno::raw_os_error, |_| 0)
+/// What Rust leaves of a token that C would not make, where C leaves `c`.
+pub fn beyond_c(
+    model: &Model<'_>,
+    actor: Actor,
+    call: &Attributes,
+    c: &Outcome,
+) -> Result<Outcome, String> {
+    let mut saw = c.clone();
+    if !command::well_formed(call) {
+        return Ok(saw);
+    }
+    let is_refused = c.errno == libc::EINVAL && c.log.is_none() && c.common_written.is_empty();
+    if !is_refused {
+        return Err("C must not take it".to_owned());
+    }
+    match creation::outcome(model, actor, call) {
+        Ok(Thing::Token { instance, masks }) => {
+            saw.errno = 0;
+            saw.told = creation::told(model.names, model.permitted(instance, masks));
+        }
+        Ok(_) => (),
+        Err(refusal) => {
+            saw.errno = refusal.errno.raw_os_error();
+            let addition = log::addition(call, &refusal);
+            if let Some(addition) = addition.filter(|_| model.rules.has(Rule::D4)) {
+                saw = addition.apply(call, &saw);
+            }
+        }
+    }
+    Ok(saw)
+}
+
+/// Whether the token of a call, if it has one, is of the container: reasons are of such.
+pub fn is_of_container(model: &Model<'_>, actor: Actor, call: &Attributes) -> bool {
+    match slot(call.fd().into()).map(|slot| model.slot(actor, slot)) {
+        Some(Thing::Token { instance, .. }) => model.instances[instance].owner == Actor::Container,
+        _ => true,
+    }
 }

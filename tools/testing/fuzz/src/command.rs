@@ -3,40 +3,33 @@
 //! Which calls are refused for their token's sake, or for want of one: rules 3, 5 and 6 of the design, as far as the
 //! attributes that are made here go.
 
-use guest::attr::common;
+use guest::attr;
 use guest::attr::map_create;
 use guest::attr::prog_load;
-use guest::attr::token_create;
+use guest::attr::BPF_F_TOKEN_FD;
 use guest::rules;
 use guest::rules::Asked;
 use guest::rules::Cap;
 use guest::rules::BPF;
 use guest::rules::PERFMON;
 use guest::rules::SYS_ADMIN;
+use guest::sys::Command;
 use rustix::io::Errno;
 
-use crate::case::Attr;
-use crate::case::Call;
-use crate::case::Caller;
-use crate::case::Command;
-use crate::creation::not_created;
-use crate::layout::Descriptor;
-use crate::layout::ATTR_SIZE;
-use crate::layout::BPF_F_TOKEN_FD;
+use crate::attributes::Attr;
+use crate::attributes::Attributes;
 use crate::layout::PAGE;
 use crate::names::Names;
 use crate::names::ATTACHS;
 use crate::names::CMDS;
 use crate::names::MAPS;
 use crate::names::PROGS;
-use crate::options;
+use crate::privilege::Caller;
 use crate::privilege::ARRAY;
 use crate::privilege::DEVMAP;
 use crate::privilege::HASH;
 use crate::privilege::RINGBUF;
 use crate::privilege::STACK;
-use crate::rules::Rules;
-use crate::sequence::Attributes;
 
 /// A refusal that Rust gives a reason for.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,43 +41,24 @@ pub struct Refusal {
 }
 
 /// Whether the attributes of any command, and the common ones, are taken at all.
-pub fn well_formed(call: &Call) -> bool {
-    let is_taken = |bytes: &[u8], size: u32, known: usize| {
-        size as usize <= PAGE && Attr::of(bytes, size).is_zero_from(known)
-    };
+pub fn well_formed(call: &Attributes) -> bool {
+    let is_taken = |attr: &Attr, known| attr.size as usize <= PAGE && attr.is_zero_from(known);
     let common = call.common.as_ref();
-    is_taken(&call.attr, call.size, ATTR_SIZE)
-        && common.is_none_or(|common| is_taken(&common.attr, common.size, common::END))
-        && Attr::of(&call.attr, call.size).is_zero_from(call.command.end())
+    is_taken(&call.attr, attr::SIZE)
+        && common.is_none_or(|common| is_taken(common, attr::common::END))
+        && call.attr.is_zero_from(call.command.end())
 }
 
-/// What is said of a call that is refused for the sake of its token, if it is; of one that uses nothing that C has not.
-pub fn refusal(names: &Names, call: &Call) -> Option<Refusal> {
-    if !well_formed(call) {
-        return None;
-    }
-    let attr = Attr::of(&call.attr, call.size);
-    let request = Request::of(call.command, &attr);
-    match call.command {
-        Command::ObjGetInfoByFd => return None,
-        Command::TokenCreate => {
-            return not_created(
-                names,
-                call.caller,
-                attr.u32(token_create::bpffs_fd.at),
-                false,
-            )
-        }
-        Command::MapCreate if !map_is_valid(&attr, call.caller) => return None,
-        Command::ProgLoad | Command::BtfLoad | Command::BtfGetFdById
-            if request.flags & !request.valid_flags() & !BPF_F_TOKEN_FD != 0 =>
-        {
-            return None
-        }
-        _ => (),
-    }
-    let fd = attr.u32(call.command.token_field());
-    admission(names, call.caller, &request, what_is(names, fd), fd)
+/// What is said of a call that is refused for the sake of its token, if it is: of one that takes a token, of those that
+/// [`crate::template`] makes.
+pub fn refusal(names: &Names, caller: Caller, call: &Attributes, found: Found) -> Option<Refusal> {
+    let request = Request::of(call)?;
+    let is_valid = match call.command {
+        Command::MapCreate => map_is_valid(call, caller),
+        _ => request.flags & !request.valid_flags() & !BPF_F_TOKEN_FD == 0,
+    };
+    let is_asked = well_formed(call) && is_valid;
+    is_asked.then(|| admission(names, caller, &request, found, call.fd()))?
 }
 
 /// What a command asks for.
@@ -97,29 +71,20 @@ pub struct Request {
 }
 
 impl Request {
-    fn of(command: Command, attr: &Attr<'_>) -> Self {
-        let is_prog = command == Command::ProgLoad;
-        let of_prog = |offset| if is_prog { attr.u32(offset) } else { 0 };
-        Self {
-            command,
-            flags: command.flags_field().map_or(0, |flags| attr.u32(flags)),
-            object_type: attr.u32(map_create::map_type.at),
-            attach_type: of_prog(prog_load::expected_attach_type.at),
-            insn_cnt: of_prog(prog_load::insn_cnt.at),
+    /// That of a call, if it is of one of the commands that take a token.
+    pub fn of(call: &Attributes) -> Option<Self> {
+        if !takes_token(call.command) {
+            return None;
         }
-    }
-
-    /// That of attributes of a sequence, if it is one of the commands that take a token.
-    pub fn of_attributes(attributes: &Attributes) -> Option<Self> {
-        let command = match attributes.command {
-            guest::sys::Command::MapCreate => Command::MapCreate,
-            guest::sys::Command::ProgLoad => Command::ProgLoad,
-            guest::sys::Command::BtfLoad => Command::BtfLoad,
-            guest::sys::Command::BtfGetFdById => Command::BtfGetFdById,
-            _ => return None,
-        };
-        let bytes = attributes.bytes();
-        Some(Self::of(command, &Attr::of(&bytes, attributes.size())))
+        let is_prog = call.command == Command::ProgLoad;
+        let of_prog = |field| if is_prog { call.u32(field) } else { 0 };
+        Some(Self {
+            command: call.command,
+            flags: call.flags(),
+            object_type: call.u32(map_create::map_type),
+            attach_type: of_prog(prog_load::expected_attach_type),
+            insn_cnt: of_prog(prog_load::insn_cnt),
+        })
     }
 
     fn valid_flags(&self) -> u32 {
@@ -137,7 +102,7 @@ impl Request {
             _ => MAPS,
         };
         let asked = Asked {
-            command: self.command.of_bpf(),
+            command: self.command,
             command_name: &names[CMDS].name_of(self.command as u32),
             object_type: self.object_type,
             type_name: &names[kind].name_of(self.object_type),
@@ -183,29 +148,26 @@ impl Request {
     }
 }
 
-/// What the values of the four options are as masks.
-pub fn masks_of(names: &Names, delegated: [&str; 4]) -> [u64; 4] {
-    [CMDS, MAPS, PROGS, ATTACHS].map(|kind| mask(names, kind, delegated[kind]))
-}
-
-/// What the value of an option is as a mask.
-fn mask(names: &Names, kind: usize, value: &str) -> u64 {
-    let rules = Rules::all_but(&[]);
-    options::parse(&names[kind], kind, value.as_bytes(), rules).unwrap_or_default()
+pub fn takes_token(command: Command) -> bool {
+    use Command::*;
+    matches!(command, MapCreate | ProgLoad | BtfLoad | BtfGetFdById)
 }
 
 /// What is said of a program that the verifier rejects, if it looked at it as at one of somebody without capabilities.
-pub fn verified_without(names: &Names, call: &Call) -> Option<String> {
-    let attr = Attr::of(&call.attr, call.size);
-    let request = Request::of(call.command, &attr);
+pub fn verified_without(
+    names: &Names,
+    caller: Caller,
+    call: &Attributes,
+    found: Found,
+) -> Option<String> {
+    let request = Request::of(call)?;
     let mut unused = Some("no token was given".to_owned());
     if request.flags & BPF_F_TOKEN_FD != 0 {
-        let fd = attr.u32(call.command.token_field());
-        if let Found::Token(masks) = what_is(names, fd) {
+        if let Found::Token(masks) = found {
             unused = request.lacks(names, masks);
         }
     }
-    let lacks = |cap: &Cap| !call.caller.capable_by(unused.is_none(), *cap);
+    let lacks = |cap: &Cap| !caller.capable_by(unused.is_none(), *cap);
     let missing: Vec<_> = [BPF, PERFMON].into_iter().filter(lacks).collect();
     let names: Vec<_> = missing.iter().map(|cap| cap.name).collect();
     let place = match &unused {
@@ -255,7 +217,7 @@ pub fn admission(
         (!caller.capable_by(by_token, *cap)).then(|| refuse(errno, reason))
     };
     let needs = request.needs(names, caller.disabled);
-    let of_command = usize::from(caller.disabled && rules::makes_objects(request.command.of_bpf()));
+    let of_command = usize::from(caller.disabled && rules::makes_objects(request.command));
     let (of_command, of_type) = needs.split_at(of_command);
     let mut refusals = of_command.iter().map(|need| lacks(need, Errno::PERM));
     refusals.find_map(|refusal| refusal).or_else(|| {
@@ -283,7 +245,7 @@ enum Instructions {
 }
 
 /// What is behind a descriptor, as a command with a token asks.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Found {
     NotOpen,
     Other,
@@ -291,20 +253,8 @@ pub enum Found {
     Token([u64; 4]),
 }
 
-pub fn what_is(names: &Names, fd: u32) -> Found {
-    const STANDARD: u32 = 3;
-    match Descriptor::of(fd) {
-        None if fd < STANDARD => Found::Other,
-        // As if it were not open.
-        None | Some(Descriptor::RootPath | Descriptor::TokenPath) => Found::NotOpen,
-        Some(descriptor) => descriptor.delegated().map_or(Found::Other, |delegated| {
-            Found::Token(masks_of(names, delegated))
-        }),
-    }
-}
-
 /// The checks of `map_create()` that come before its token, for the map types in use here.
-fn map_is_valid(attr: &Attr<'_>, caller: Caller) -> bool {
+fn map_is_valid(attr: &Attributes, caller: Caller) -> bool {
     const NO_PREALLOC: u32 = 1 << 0;
     const NUMA_NODE: u32 = 1 << 2;
     const RDONLY: u32 = 1 << 3;
@@ -316,15 +266,15 @@ fn map_is_valid(attr: &Attr<'_>, caller: Caller) -> bool {
     const INNER_MAP: u32 = 1 << 12;
     const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
 
-    let flags = attr.u32(map_create::map_flags.at) & !BPF_F_TOKEN_FD;
+    let flags = attr.u32(map_create::map_flags) & !BPF_F_TOKEN_FD;
     let access_is_valid = flags & (RDONLY_PROG | WRONLY_PROG) != RDONLY_PROG | WRONLY_PROG;
     let only = |valid: u32| flags & !(valid | NUMA_NODE) == 0;
-    let map_type = attr.u32(map_create::map_type.at);
+    let map_type = attr.u32(map_create::map_type);
     let key_size = if map_type == STACK { 0 } else { 4 };
     // Attributes that are cut short have zeros.
-    let has_size = attr.u32(map_create::key_size.at) == key_size
-        && attr.u32(map_create::value_size.at) != 0
-        && attr.u32(map_create::max_entries.at) != 0;
+    let has_size = attr.u32(map_create::key_size) == key_size
+        && attr.u32(map_create::value_size) != 0
+        && attr.u32(map_create::max_entries) != 0;
     match map_type {
         HASH => {
             (flags & ZERO_SEED == 0 || caller.capable_by(false, SYS_ADMIN))

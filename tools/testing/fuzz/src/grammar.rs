@@ -3,16 +3,33 @@
 //! Mount options made by chance: most of them nearly right.
 
 use fastrand::Rng;
+use guest::attr::token_create;
+use guest::sys::Command;
 
+use crate::attributes::Attributes;
 use crate::bytes::Bytes;
-use crate::case::Case;
-use crate::case::Setter;
-use crate::case::Setting;
-use crate::case::Value;
 use crate::items::Items;
 use crate::names::Names;
 use crate::names::KINDS;
-use crate::remounts::COOKIE;
+use crate::options;
+use crate::options::COOKIE;
+use crate::step::Act;
+use crate::step::Actor;
+use crate::step::Caps;
+use crate::step::Step;
+use crate::step::Value;
+use crate::step::FIRST;
+
+/// Who sets an option.
+#[derive(Clone, Copy, PartialEq)]
+enum Setter {
+    /// Root of the container, which has CAP_SYS_ADMIN only there.
+    Container,
+    /// Root of the initial user namespace.
+    Manager,
+    /// The same without CAP_SYS_ADMIN.
+    Unprivileged,
+}
 
 /// Makes options.
 pub struct Grammar<'a> {
@@ -26,30 +43,95 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    /// A case, and how many delegation options are in it.
-    pub fn case(&mut self) -> (Case, usize) {
-        if self.items.one_in(12) {
-            self.data()
-        } else if self.items.one_in(24) {
-            self.remount()
-        } else {
-            self.context()
+    /// A sequence, and how many delegation options are in it.
+    pub fn sequence(&mut self) -> (Vec<Step>, usize) {
+        /// Fewer processes are made for several together.
+        const TOGETHER: usize = 12;
+        let mut steps = Vec::new();
+        let mut made = 0;
+        for _ in 0..TOGETHER {
+            made += if self.items.one_in(12) {
+                self.data(&mut steps)
+            } else if self.items.one_in(24) {
+                self.remount(&mut steps)
+            } else {
+                self.context(&mut steps)
+            };
         }
+        (steps, made)
     }
 
-    fn context(&mut self) -> (Case, usize) {
+    /// Options set one by one on a context of the container, then mounted there, with all that is to be seen.
+    fn context(&mut self, steps: &mut Vec<Step>) -> usize {
+        const TOKEN: u32 = 3;
+        let [context, mount, root, place] = [0, 1, 2, 0];
         let most = if self.items.one_in(2) { 8 } else { 80 };
         let count = self.items.rng.usize(1..=most);
         let all_allowed = self.items.one_in(2);
         let mut settings: Vec<_> = (0..count).map(|_| self.setting(all_allowed)).collect();
         // What the container sets comes first.
-        settings.sort_by_key(|setting| setting.by != Setter::Container);
-        let is_option = |setting: &&Setting| crate::options::kind_of(&setting.key).is_some();
-        let options = settings.iter().filter(is_option).count();
-        (Case::Context(settings), options)
+        settings.sort_by_key(|(by, _, _)| *by != Setter::Container);
+        let mut step = |actor, act| steps.push(Step { actor, act });
+        let (inside, manager) = (Actor::Container, Actor::Manager);
+        step(inside, Act::Open { to: context });
+        let mut caps = Caps::ALL;
+        let mut made = 0;
+        let mut is_passed = false;
+        for (by, key, value) in settings {
+            made += usize::from(options::kind_of(&key).is_some());
+            let set = Act::Set {
+                context,
+                key,
+                value,
+            };
+            if by == Setter::Container {
+                step(inside, set);
+                continue;
+            }
+            if !std::mem::replace(&mut is_passed, true) {
+                let (slot, actor) = (context, manager);
+                step(inside, Act::Pass { slot, actor });
+            }
+            let held = match by {
+                Setter::Unprivileged => Caps(Caps::ALL.0 & !(1 << 3)),
+                _ => Caps::ALL,
+            };
+            if std::mem::replace(&mut caps, held) != held {
+                step(manager, Act::Caps(held));
+            }
+            step(manager, set);
+        }
+        if caps != Caps::ALL {
+            step(manager, Act::Caps(Caps::ALL));
+        }
+        if !is_passed {
+            let (slot, actor) = (context, manager);
+            step(inside, Act::Pass { slot, actor });
+        }
+        step(manager, Act::Create { context });
+        let mut attributes = Attributes::new(Command::TokenCreate);
+        attributes.set(token_create::bpffs_fd, (FIRST + root).into());
+        for act in [
+            Act::Mount { context, to: mount },
+            Act::Root { mount, to: root },
+            Act::Attach { mount, place },
+            Act::Line { place },
+            Act::Show { root },
+            Act::Bpf {
+                to: TOKEN,
+                attributes,
+            },
+            Act::Detach { place },
+            Act::Close { slot: mount },
+            Act::Close { slot: root },
+            Act::Close { slot: TOKEN },
+        ] {
+            step(inside, act);
+        }
+        made
     }
 
-    fn setting(&mut self, all_allowed: bool) -> Setting {
+    fn setting(&mut self, all_allowed: bool) -> (Setter, Bytes, Value) {
         let by = match self.items.rng.u8(..20) {
             0..3 => Setter::Container,
             3..5 => Setter::Unprivileged,
@@ -71,10 +153,10 @@ impl<'a> Grammar<'a> {
             _ => Value::Text(value),
         };
         let key = Bytes(without_zeros(key));
-        Setting { by, key, value }
+        (by, key, value)
     }
 
-    fn data(&mut self) -> (Case, usize) {
+    fn data(&mut self, steps: &mut Vec<Step>) -> usize {
         let count = self.items.rng.usize(1..=8);
         let mut options = Vec::new();
         let mut made = 0;
@@ -97,13 +179,16 @@ impl<'a> Grammar<'a> {
             options.push([KINDS[kind].option.as_bytes(), b"=", &value].concat());
             made += 1;
         }
-        (Case::Mount(Bytes(without_zeros(options.join(&b',')))), made)
+        let data = Bytes(without_zeros(options.join(&b',')));
+        mounted(steps, data, None);
+        made
     }
 
-    fn remount(&mut self) -> (Case, usize) {
+    fn remount(&mut self, steps: &mut Vec<Step>) -> usize {
         let (mount, made) = self.valid_data(0);
         let (remount, changed) = self.valid_data(6);
-        (Case::Remount(mount, remount), made + changed)
+        mounted(steps, mount, Some(remount));
+        made + changed
     }
 
     /// Options that are ours, all of which are accepted, but for one in so many.
@@ -164,6 +249,18 @@ impl<'a> Grammar<'a> {
         ];
         self.items.pick(&values).into()
     }
+}
+
+/// A mount by `mount(2)`, in the initial user namespace, and what is to be seen of it.
+fn mounted(steps: &mut Vec<Step>, data: Bytes, remount: Option<Bytes>) {
+    let place = 0;
+    let remount = remount.map(|data| Act::Remount { place, data });
+    let acts = [Act::MountData { place, data }].into_iter().chain(remount);
+    let acts = acts.chain([Act::Line { place }, Act::Detach { place }]);
+    steps.extend(acts.map(|act| Step {
+        actor: Actor::Manager,
+        act,
+    }));
 }
 
 /// System calls take strings that end with a zero.

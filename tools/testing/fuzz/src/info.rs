@@ -6,46 +6,42 @@
 use guest::attr::info;
 use rustix::io::Errno;
 
-use crate::case::Attr;
-use crate::case::Call;
-use crate::case::CallSaw;
-use crate::command::masks_of;
+use crate::attributes::Attributes;
 use crate::layout::memory;
-use crate::layout::Descriptor;
 use crate::layout::PAGE;
-use crate::names::Names;
-use crate::rules::Rule;
-use crate::rules::Rules;
+use crate::model::Masks;
+use crate::outcome::Outcome;
 
 /// `sizeof(struct bpf_token_info)`, of C and of Rust.
 const OF_C: usize = 32;
 const OF_RUST: usize = 40;
 
-/// What Rust leaves of a call, where C leaves `saw`.
-pub fn with_cookie(names: &Names, call: &Call, saw: &CallSaw, rules: Rules) -> CallSaw {
+/// What Rust leaves of a call for a token that permits `masks`, where C leaves `saw`.
+pub fn with_cookie(masks: Masks, call: &Attributes, saw: &Outcome) -> Outcome {
     let mut saw = saw.clone();
-    let attr = Attr::of(&call.attr, call.size);
-    let token = Descriptor::of(attr.u32(info::bpf_fd.at)).and_then(Descriptor::delegated);
-    let length = attr.u32(info::info_len.at) as usize;
-    let address = attr.u64(info::info.at) as usize;
+    let length = call.u32(info::info_len) as usize;
+    let address = call.get(info::info) as usize;
     let buffer = memory::INFO..memory::INFO + PAGE;
-    let (Some(delegated), true) = (token, rules.has(Rule::Cookie)) else {
-        return saw;
-    };
     if !(OF_C + 1..=PAGE).contains(&length) || !buffer.contains(&address) {
         return saw;
     }
     if saw.errno == Errno::TOOBIG.raw_os_error() && length <= OF_RUST {
         // There is a field of Rust's where C wants zeros.
         saw.errno = 0;
-        let masks = masks_of(names, delegated).map(u64::to_le_bytes);
+        let masks = masks.map(u64::to_le_bytes);
         let bytes = masks
             .as_flattened()
             .iter()
             .copied()
             .chain([0; 8])
             .take(length);
-        for (place, byte) in saw.info.iter_mut().skip(address - memory::INFO).zip(bytes) {
+        for (place, byte) in saw
+            .info
+            .0
+            .iter_mut()
+            .skip(address - memory::INFO)
+            .zip(bytes)
+        {
             *place = byte;
         }
     } else if saw.errno == 0 {

@@ -5,13 +5,17 @@
 use guest::attr::btf_load;
 use guest::attr::common;
 use guest::attr::prog_load;
+use guest::attr::Field;
+use guest::sys::Command;
 
-use crate::case::Attr;
-use crate::case::Call;
-use crate::case::CallSaw;
-use crate::case::Command;
+use crate::attributes::Attr;
+use crate::attributes::Attributes;
 use crate::command::Refusal;
 use crate::layout::memory;
+use crate::outcome::Outcome;
+use crate::template::BTF_LOG;
+use crate::template::COMMON_LOG;
+use crate::template::PROG_LOG;
 
 /// The line that C writes when the descriptor that comes with a map is no token's.
 const MAP_LINE: &str = "Invalid map_token_fd.\n";
@@ -25,7 +29,7 @@ struct Log {
     address: u64,
     size: u32,
     /// Which attributes the length goes to, and where in them.
-    length: Option<(Where, usize)>,
+    length: Option<(Where, Field)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +39,7 @@ enum Where {
 }
 
 /// `level`, `size` and `address` of a log, as the caller gives them.
+#[derive(PartialEq)]
 struct Arguments {
     level: u32,
     size: u32,
@@ -67,71 +72,58 @@ enum Given {
 }
 
 impl Given {
-    fn of(call: &Call) -> Self {
-        let no_bytes = Vec::new();
-        let (bytes, size) = call
-            .common
-            .as_ref()
-            .map_or((&no_bytes, 0), |common| (&common.attr, common.size));
-        let attr = Attr::of(bytes, size);
-        let common = Arguments {
-            level: attr.u32(common::log_level.at),
-            size: attr.u32(common::log_size.at),
-            address: attr.u64(common::log_buf.at),
+    fn of(call: &Attributes) -> Self {
+        let arguments = |attr: &Attr, [level, size, address]: [Field; 3]| Arguments {
+            level: attr.u32(level),
+            size: attr.u32(size),
+            address: attr.get(address),
         };
-        let has_length = size as usize >= common::END;
-        let common_length = has_length.then_some((Where::Common, common::log_true_size.at));
-
-        let attr = Attr::of(&call.attr, call.size);
+        let length = |place, attr: &Attr, field: Field| {
+            (attr.size as usize >= field.at + 4).then_some((place, field))
+        };
+        let (common, common_length) = match &call.common {
+            None => (Arguments::NONE, None),
+            Some(attr) => (
+                arguments(attr, COMMON_LOG),
+                length(Where::Common, attr, common::log_true_size),
+            ),
+        };
         let (own, own_length) = match call.command {
-            Command::ProgLoad => (
-                Arguments {
-                    level: attr.u32(prog_load::log_level.at),
-                    size: attr.u32(prog_load::log_size.at),
-                    address: attr.u64(prog_load::log_buf.at),
-                },
-                prog_load::log_true_size.at,
-            ),
-            Command::BtfLoad => (
-                Arguments {
-                    level: attr.u32(btf_load::btf_log_level.at),
-                    size: attr.u32(btf_load::btf_log_size.at),
-                    address: attr.u64(btf_load::btf_log_buf.at),
-                },
-                btf_load::btf_log_true_size.at,
-            ),
-            Command::MapCreate | Command::TokenCreate => (Arguments::NONE, 0),
-            Command::BtfGetFdById | Command::ObjGetInfoByFd => return Self::Nothing,
+            Command::MapCreate | Command::TokenCreate => (Arguments::NONE, None),
+            Command::ProgLoad => {
+                let true_size = prog_load::log_true_size;
+                let length = length(Where::Attr, &call.attr, true_size);
+                (arguments(&call.attr, PROG_LOG), length)
+            }
+            Command::BtfLoad => {
+                let true_size = btf_load::btf_log_true_size;
+                let length = length(Where::Attr, &call.attr, true_size);
+                (arguments(&call.attr, BTF_LOG), length)
+            }
+            _ => return Self::Nothing,
         };
         if !own.are_valid() || !common.are_valid() {
             return Self::Invalid;
         }
-        let same =
-            own.address == common.address && own.size == common.size && own.level == common.level;
+        let log = |of: Arguments, length| {
+            Self::Log(Log {
+                address: of.address,
+                size: of.size,
+                length,
+            })
+        };
         match (own.address, common.address) {
             (0, 0) => Self::Nothing,
-            (0, _) => Self::Log(Log {
-                address: common.address,
-                size: common.size,
-                length: common_length,
-            }),
-            (_, 0) => Self::Log(Log {
-                address: own.address,
-                size: own.size,
-                length: (call.size as usize >= own_length + 4).then_some((Where::Attr, own_length)),
-            }),
-            _ if same => Self::Log(Log {
-                address: own.address,
-                size: own.size,
-                length: (call.size as usize >= own_length + 4).then_some((Where::Attr, own_length)),
-            }),
+            (0, _) => log(common, common_length),
+            (_, 0) => log(own, own_length),
+            _ if own == common => log(own, own_length),
             _ => Self::Invalid,
         }
     }
 }
 
 /// How much of the buffer a call may write to.
-pub fn room(call: &Call) -> usize {
+pub fn room(call: &Attributes) -> usize {
     match Given::of(call) {
         Given::Log(log) if log.address == memory::LOG as u64 => log.size as usize,
         _ => 0,
@@ -147,11 +139,11 @@ pub struct Addition {
     before: Option<&'static str>,
     /// What stands behind that.
     text: String,
-    length: Option<(Where, usize, u32)>,
+    length: Option<(Where, Field, u32)>,
 }
 
 impl Where {
-    fn of(self, saw: &mut CallSaw) -> &mut Vec<(u32, u32)> {
+    fn of(self, saw: &mut Outcome) -> &mut Vec<(u32, u32)> {
         match self {
             Self::Attr => &mut saw.written,
             Self::Common => &mut saw.common_written,
@@ -160,7 +152,7 @@ impl Where {
 }
 
 /// What is to be seen of a refusal. `None` if that does not come to the fore.
-pub fn addition(call: &Call, refusal: &Refusal) -> Option<Addition> {
+pub fn addition(call: &Attributes, refusal: &Refusal) -> Option<Addition> {
     let errno = refusal.errno.raw_os_error();
     let nothing = |errno| Addition {
         errno,
@@ -200,7 +192,7 @@ pub fn addition(call: &Call, refusal: &Refusal) -> Option<Addition> {
         } else {
             (before.len() + text.len() + 1) as u32
         };
-        log.length.map(|(place, offset)| (place, offset, total))
+        log.length.map(|(place, field)| (place, field, total))
     };
     Some(Addition {
         errno: Some(errno),
@@ -211,7 +203,7 @@ pub fn addition(call: &Call, refusal: &Refusal) -> Option<Addition> {
 }
 
 /// What is to be seen of a line behind what the verifier has said. `None` if it has said nothing, or the line has no room.
-pub fn behind_the_verifier(call: &Call, line: &str, c: &CallSaw) -> Option<Addition> {
+pub fn behind_the_verifier(call: &Attributes, line: &str, c: &Outcome) -> Option<Addition> {
     const REJECTED: [i32; 4] = [libc::EPERM, libc::EACCES, libc::EINVAL, libc::E2BIG];
     let said = c.log.as_ref().filter(|said| {
         let lines = said.0.split(|byte| *byte == b'\n');
@@ -232,13 +224,13 @@ pub fn behind_the_verifier(call: &Call, line: &str, c: &CallSaw) -> Option<Addit
         text,
         length: log
             .length
-            .map(|(place, offset)| (place, offset, total as u32)),
+            .map(|(place, field)| (place, field, total as u32)),
     })
 }
 
 /// What the Rust kernel leaves of a rejected program whose log has lost lines already, and keeps the last ones: then
 /// both kernels fail with `ENOSPC`, which hides that the program was rejected.
-pub fn behind_a_full_log(call: &Call, line: &str, c: &CallSaw) -> Option<CallSaw> {
+pub fn behind_a_full_log(call: &Attributes, line: &str, c: &Outcome) -> Option<Outcome> {
     let (Given::Log(log), libc::ENOSPC) = (Given::of(call), c.errno) else {
         return None;
     };
@@ -248,35 +240,32 @@ pub fn behind_a_full_log(call: &Call, line: &str, c: &CallSaw) -> Option<CallSaw
     said.extend(text.bytes());
     let lost = (said.len() + 1).saturating_sub(log.size as usize);
     said.drain(..lost);
-    let (place, offset) = log.length?;
+    let (place, field) = log.length?;
     let mut lengths = place.of(&mut saw).iter_mut();
-    let (_, length) = lengths.find(|(at, _)| *at as usize == offset)?;
+    let (_, length) = lengths.find(|(at, _)| *at as usize == field.at)?;
     *length += text.len() as u32;
     Some(saw)
 }
 
 impl Addition {
     /// What the Rust kernel leaves, where the C kernel leaves `saw`.
-    pub fn apply(&self, call: &Call, saw: &CallSaw) -> CallSaw {
+    pub fn apply(&self, call: &Attributes, saw: &Outcome) -> Outcome {
         let mut saw = saw.clone();
         if !self.text.is_empty() {
             let mut log = saw.log.unwrap_or_default();
             log.0.extend(self.text.bytes());
             saw.log = Some(log);
         }
-        if let Some((place, offset, length)) = self.length {
+        if let Some((place, field, length)) = self.length {
             let given = match place {
-                Where::Attr => Attr::of(&call.attr, call.size),
-                Where::Common => {
-                    let common = call.common.as_ref().expect("common attributes");
-                    Attr::of(&common.attr, common.size)
-                }
+                Where::Attr => &call.attr,
+                Where::Common => call.common.as_ref().expect("common attributes"),
             };
-            let changed = given.u32(offset) != length;
+            let changed = given.u32(field) != length;
             let written = place.of(&mut saw);
-            written.retain(|(at, _)| *at as usize != offset);
+            written.retain(|(at, _)| *at as usize != field.at);
             if changed {
-                written.push((offset as u32, length));
+                written.push((field.at as u32, length));
                 written.sort_unstable();
             }
         }
@@ -284,7 +273,7 @@ impl Addition {
     }
 
     /// What is wrong with what the C kernel leaves, if anything.
-    pub fn check_c(&self, saw: &CallSaw) -> Result<(), String> {
+    pub fn check_c(&self, saw: &Outcome) -> Result<(), String> {
         if let Some(errno) = self.errno {
             if saw.errno != errno {
                 return Err(format!("C gives errno {}, not {errno}", saw.errno));
@@ -295,10 +284,5 @@ impl Addition {
             return Err("C's log is not what it was to be".to_owned());
         }
         Ok(())
-    }
-
-    /// Whether C and Rust differ by it.
-    pub fn is_visible(&self) -> bool {
-        !self.text.is_empty() || self.length.is_some()
     }
 }

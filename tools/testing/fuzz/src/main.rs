@@ -1,58 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The same operations on the C and on the Rust kernel, and whether they come out the same.
+//! The same steps on the C and on the Rust kernel, and whether they come out the same.
 //!
-//! `generate` makes cases by chance, `run` goes through them as root in a guest and writes down what is to be seen, and
-//! `compare` holds what was seen on the two kernels against each other. `fuzz.sh` does all of it.
+//! Sequences of steps are made by chance: `generate` makes them from nothing, `explore` as coverage guides it, as root in a
+//! guest. `replay` runs them in a guest and writes down what is to be seen, and `compare` holds what was seen on the two
+//! kernels against each other. `fuzz.sh` does all of it.
 
+mod actor;
+mod arena;
+mod attributes;
 mod attrs;
 mod bytes;
 mod calls;
-mod case;
 mod command;
-mod compare;
-mod contexts;
+mod commands;
 mod creation;
 mod descriptors;
 mod grammar;
 mod info;
 mod items;
+mod judge;
+mod kcov;
 mod layout;
 mod log;
+mod make;
 mod memory;
+mod model;
 mod names;
+mod opinion;
 mod options;
+mod outcome;
+mod play;
 mod privilege;
-mod reduce;
-mod remounts;
-mod report;
 mod rules;
-mod run;
-mod sequence;
-mod sights;
+mod shrink;
+mod stage;
+mod step;
 mod template;
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
 use anyhow::Result;
 use clap::Parser;
 use clap::Subcommand;
-use fastrand::Rng;
 
-use crate::case::Case;
-use crate::case::Cases;
-use crate::case::Header;
-use crate::layout::Descriptor;
-use crate::report::Divergence;
-use crate::report::Report;
+use crate::play::Compared;
+use crate::play::Guidance;
+use crate::play::Limits;
 use crate::rules::Rule;
-use crate::sequence::Compared;
-use crate::sequence::Guidance;
-use crate::sequence::Limits;
 
 /// Tells a difference from a failure.
 const DIFFERENT: u8 = 3;
@@ -66,9 +63,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Make cases by chance
+    /// Make sequences of mount options and of calls of bpf()
     Generate {
-        /// One seed makes the same cases each time
+        /// One seed makes the same sequences each time
         #[arg(long)]
         seed: u64,
         /// How many mount option strings
@@ -81,33 +78,8 @@ enum Part {
         #[arg(long)]
         vmlinux: PathBuf,
         /// Where they go
-        cases: PathBuf,
+        sequences: PathBuf,
     },
-    /// Go through cases, as root in a guest
-    Run {
-        cases: PathBuf,
-        /// Where that goes which is to be seen
-        output: PathBuf,
-    },
-    /// Compare what was seen on both kernels; ends with status 3 if it differs
-    Compare {
-        cases: PathBuf,
-        /// What was seen on the C kernel
-        c: PathBuf,
-        /// What was seen on the Rust kernel
-        rust: PathBuf,
-        /// A rule that is not to explain a difference
-        #[arg(long, ignore_case = true)]
-        without: Vec<Rule>,
-        /// The cases are many, so each rule must have explained a difference
-        #[arg(long)]
-        all_rules: bool,
-        /// Where the smallest case goes on which they differ
-        #[arg(long)]
-        smallest: PathBuf,
-    },
-    /// Make smaller cases of one; none if there are none
-    Reduce { case: PathBuf, cases: PathBuf },
     /// Make sequences of steps and run them, as root in a guest whose kernel has KCOV
     Explore {
         #[arg(long)]
@@ -129,11 +101,11 @@ enum Part {
     /// Run the sequences of a file, as root in a guest, and tell what each step came to
     Replay {
         sequences: PathBuf,
-        /// A file for that, as `contrast` reads it
+        /// A file for that, as `compare` reads it
         output: Option<PathBuf>,
     },
     /// Compare what sequences came to on both kernels; ends with status 3 if it differs
-    Contrast {
+    Compare {
         sequences: PathBuf,
         /// What they came to on the C kernel
         c: PathBuf,
@@ -145,6 +117,9 @@ enum Part {
         /// A rule that is not to explain a difference
         #[arg(long, ignore_case = true)]
         without: Vec<Rule>,
+        /// The sequences are many, so each rule must have explained a difference
+        #[arg(long)]
+        all_rules: bool,
         /// Where the smallest sequence goes on which they differ
         #[arg(long)]
         smallest: PathBuf,
@@ -163,39 +138,8 @@ fn main() -> Result<ExitCode> {
             strings,
             calls,
             vmlinux,
-            cases,
-        } => generate(seed, strings, calls, &vmlinux)?.write(&cases)?,
-        Part::Run { cases, output } => run::run(&cases, &output)?,
-        Part::Compare {
-            cases,
-            c,
-            rust,
-            without,
-            all_rules,
-            smallest,
-        } => {
-            let cases = Cases::read(&cases)?;
-            let report = report::compare(&cases, &c, &rust, &without)?;
-            report.print();
-            if let Some(divergence) = smallest_of(&cases, &report) {
-                tell(&cases, divergence, &smallest)?;
-                return Ok(ExitCode::from(DIFFERENT));
-            }
-            let idle = report.idle();
-            ensure!(
-                !all_rules || idle.is_empty(),
-                "nothing was there for the rules {idle:?} to explain: the cases or the rules are not what they were to be"
-            );
-        }
-        Part::Reduce { case, cases } => {
-            let Cases { header, cases: one } = Cases::read(&case)?;
-            let smaller = one.iter().flat_map(reduce::reductions).collect();
-            let smaller = Cases {
-                header,
-                cases: smaller,
-            };
-            smaller.write(&cases)?;
-        }
+            sequences,
+        } => play::generate(seed, [strings, calls], &vmlinux, &sequences)?,
         Part::Explore {
             seed,
             sequences,
@@ -213,21 +157,17 @@ fn main() -> Result<ExitCode> {
                 time: Duration::from_secs(seconds),
             };
             let files = ["sequences", "rust", "kept"].map(|name| output.join(name));
-            sequence::explore(
-                seed,
-                &corpus,
-                guidance,
-                &limits,
-                files.each_ref().map(PathBuf::as_path),
-            )?;
+            let files = files.each_ref().map(PathBuf::as_path);
+            play::explore(seed, &corpus, guidance, &limits, files)?;
         }
-        Part::Replay { sequences, output } => sequence::replay(&sequences, output.as_deref())?,
-        Part::Contrast {
+        Part::Replay { sequences, output } => play::replay(&sequences, output.as_deref())?,
+        Part::Compare {
             sequences,
             c,
             rust,
             vmlinux,
             without,
+            all_rules,
             smallest,
         } => {
             let compared = Compared {
@@ -236,67 +176,16 @@ fn main() -> Result<ExitCode> {
                 rust: &rust,
                 vmlinux: &vmlinux,
                 without: &without,
+                all_rules,
             };
-            if !sequence::compare(&compared, &smallest)? {
+            if !play::compare(&compared, &smallest)? {
                 return Ok(ExitCode::from(DIFFERENT));
             }
         }
         Part::Shrink {
             sequence,
             sequences,
-        } => sequence::reduce(&sequence, &sequences)?,
+        } => play::reduce(&sequence, &sequences)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn generate(seed: u64, strings: usize, calls: usize, vmlinux: &Path) -> Result<Cases> {
-    let names = names::read(vmlinux)?;
-    let mut rng = Rng::with_seed(seed);
-    let mut cases = Vec::new();
-    let mut grammar = grammar::Grammar::new(&names, rng.fork());
-    let mut made = 0;
-    while made < strings {
-        let (case, options) = grammar.case();
-        cases.push(case);
-        made += options;
-    }
-    cases.extend((0..calls).map(|_| attrs::case(&mut rng)));
-    let header = Header { seed, names };
-    Ok(Cases { header, cases })
-}
-
-fn smallest_of<'a>(cases: &Cases, report: &'a Report) -> Option<&'a Divergence> {
-    let divergences = report.divergences.iter();
-    divergences.min_by_key(|divergence| reduce::weight(&cases.cases[divergence.index]))
-}
-
-fn descriptor_of(case: &Case) -> Option<Descriptor> {
-    match case {
-        Case::Call(call) => Descriptor::of(call.word(call.command.token_field())),
-        Case::Reopen(reopen) => Descriptor::of(reopen.fd),
-        Case::Context(_) | Case::Mount(_) | Case::Remount(..) => None,
-    }
-}
-
-/// Tells of a difference, and writes its case down.
-fn tell(cases: &Cases, divergence: &Divergence, smallest: &Path) -> Result<()> {
-    let Divergence {
-        index,
-        why,
-        c,
-        rust,
-    } = divergence;
-    let case: &Case = &cases.cases[*index];
-    println!("case {index} of seed {}: {why}", cases.header.seed);
-    println!("  input: {}", serde_json::to_string(case)?);
-    if let Some(descriptor) = descriptor_of(case) {
-        println!("         with the descriptor {descriptor:?}");
-    }
-    println!("  C:     {}", serde_json::to_string(c)?);
-    println!("  Rust:  {}", serde_json::to_string(rust)?);
-    let one = Cases {
-        header: cases.header.clone(),
-        cases: vec![case.clone()],
-    };
-    one.write(smallest)
 }

@@ -8,16 +8,16 @@ use anyhow::Context;
 use anyhow::Result;
 use guest::attr::BPF_COMMON_ATTRS;
 use guest::attr::COMMON_SIZE;
+use guest::attr::SIZE;
 use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
 
+use crate::attributes::Attributes;
 use crate::bytes::Bytes;
-use crate::case::Call;
-use crate::case::Errno;
 use crate::layout::memory;
-use crate::layout::ATTR_SIZE;
 use crate::layout::PAGE;
 use crate::log;
+use crate::outcome::Outcome;
 
 /// More than any attributes are given.
 const MOST: usize = 2 * PAGE;
@@ -28,16 +28,6 @@ const MOST: usize = 2 * PAGE;
 ///
 /// It is there as long as this value, and nothing but this value knows of it.
 pub struct Memory(());
-
-/// What a call has come to in memory.
-pub struct Outcome {
-    /// A descriptor, or an errno.
-    pub result: Result<i32, Errno>,
-    pub log: Option<Bytes>,
-    pub overrun: bool,
-    pub written: Vec<(u32, u32)>,
-    pub common_written: Vec<(u32, u32)>,
-}
 
 impl Memory {
     pub fn map() -> Result<Self> {
@@ -74,55 +64,40 @@ impl Memory {
         self.at(address, bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Lays out a command with its common attributes, if it has some, and calls it. What it returns is a descriptor of the
-    /// caller's, if the command gives one.
-    pub fn bpf(
-        &mut self,
-        command: i32,
-        attr: &[u8],
-        size: u32,
-        common: Option<(&[u8], u32)>,
-    ) -> Result<i32, Errno> {
+    /// Calls a command with its common attributes, if it has some. Says what changed in memory, and what it returns: of a
+    /// command that gives one, a descriptor of the caller's.
+    pub fn bpf(&mut self, call: &Attributes) -> (i32, Outcome) {
+        self.at(memory::INFO, MOST).fill(call.fill);
         self.at(memory::LOG, memory::LOG_SIZE)
             .fill(memory::UNTOUCHED);
         self.at(memory::ATTR, MOST).fill(0);
-        self.write(memory::ATTR, attr);
+        self.write(memory::ATTR, &call.attr.bytes);
         self.at(memory::COMMON, MOST).fill(0);
-        self.write(memory::COMMON, common.map_or(&[][..], |(attr, _)| attr));
+        let common = call.common.as_ref();
+        let given = common.map_or(&[][..], |common| &common.bytes);
+        self.write(memory::COMMON, given);
         let flag = common.map_or(0, |_| BPF_COMMON_ATTRS);
         let address = common.map_or(std::ptr::null_mut(), |_| memory::COMMON as *mut c_void);
-        // SAFETY: The kernel writes to the attributes, and to what `attrs::repair` and `Attributes::repair` have let pass for
-        // a buffer: parts of this mapping, or nothing that is mapped.
+        // SAFETY: The kernel writes to the attributes, and to what `Attributes::repair` has let pass for a buffer: parts of this
+        // mapping, or nothing that is mapped.
         let result = unsafe {
             guest::sys::bpf_raw(
-                command | flag,
+                call.command as i32 | flag,
                 memory::ATTR as *mut c_void,
-                size,
+                call.attr.size,
                 address,
-                common.map_or(0, |(_, size)| size),
+                common.map_or(0, |common| common.size),
             )
         };
-        result.map_err(rustix::io::Errno::raw_os_error)
-    }
-
-    /// Makes a call.
-    pub fn call(&mut self, call: &Call) -> Outcome {
-        self.at(memory::INFO, MOST).fill(call.fill);
-        let common = call.common.as_ref();
-        let result = self.bpf(
-            call.command as i32,
-            &call.attr,
-            call.size,
-            common.map(|given| (given.attr.as_slice(), given.size)),
-        );
-        let given = call.common.as_ref().map_or(&[][..], |common| &common.attr);
-        Outcome {
-            result,
+        let outcome = Outcome {
+            errno: result.err().map_or(0, rustix::io::Errno::raw_os_error),
             log: self.log(),
             overrun: self.is_overrun(call),
-            written: self.changes(memory::ATTR, ATTR_SIZE, &call.attr),
+            written: self.changes(memory::ATTR, SIZE, &call.attr.bytes),
             common_written: self.changes(memory::COMMON, COMMON_SIZE, given),
-        }
+            ..Outcome::default()
+        };
+        (result.unwrap_or(-1), outcome)
     }
 
     /// The log up to its final zero, if it was written to.
@@ -136,7 +111,7 @@ impl Memory {
     }
 
     /// Whether something is written behind the largest log that a call can have.
-    fn is_overrun(&mut self, call: &Call) -> bool {
+    fn is_overrun(&mut self, call: &Attributes) -> bool {
         let log = &self.at(memory::LOG, memory::LOG_SIZE)[log::room(call)..];
         log.iter().any(|byte| *byte != memory::UNTOUCHED)
     }
@@ -156,9 +131,9 @@ impl Memory {
     }
 
     /// The first bytes of the buffer for an info.
-    pub fn info(&mut self) -> Vec<u8> {
+    pub fn info(&mut self) -> Bytes {
         const SHOWN: usize = 64;
-        self.at(memory::INFO, SHOWN).to_vec()
+        Bytes(self.at(memory::INFO, SHOWN).to_vec())
     }
 }
 

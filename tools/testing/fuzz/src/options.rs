@@ -4,15 +4,12 @@
 
 use rustix::io::Errno;
 
-use crate::case;
-use crate::case::Setter;
-use crate::case::Setting;
-use crate::case::Value;
 use crate::names::Enumerators;
 use crate::names::Names;
 use crate::names::KINDS;
 use crate::rules::Rule;
 use crate::rules::Rules;
+use crate::step::Value;
 
 /// What `strndup_user()` takes for a value, with the zero behind it.
 const LONGEST: usize = 256;
@@ -23,7 +20,7 @@ pub enum Expected {
     /// It is not ours to predict: both kernels must do the same.
     Same,
     Accepted,
-    Refused(case::Errno, Option<Reason>),
+    Refused(i32, Option<Reason>),
 }
 
 /// What the message of a refusal must say.
@@ -58,46 +55,70 @@ impl Reason {
     }
 }
 
-/// A context as the options leave it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    pub settings: Vec<Expected>,
-    pub masks: [u64; 4],
-}
-
-/// Options set one by one; one that is refused does not hinder the next.
-pub fn context(names: &Names, settings: &[Setting], rules: Rules) -> Outcome {
-    let mut masks = [0; 4];
-    let mut expect = |setting: &Setting| match (&setting.value, kind_of(&setting.key)) {
+/// What an option that is set on a context must come to.
+pub fn setting(
+    names: &Names,
+    (key, value): (&[u8], &Value),
+    privileged: bool,
+    rules: Rules,
+    masks: &mut [u64; 4],
+) -> Expected {
+    match (value, kind_of(key)) {
         (Value::Text(value), Some(kind)) if (1..LONGEST).contains(&value.len()) => {
-            let privileged = setting.by == Setter::Manager;
-            set(names, kind, value, privileged, rules, &mut masks)
+            set(names, kind, value, privileged, rules, masks)
         }
         _ => Expected::Same,
-    };
-    let settings = settings.iter().map(&mut expect).collect();
-    Outcome { settings, masks }
+    }
 }
 
-/// The data of `mount(2)`: options up to the first that is refused. `None` if not BPF FS but the VFS refuses one.
-pub fn data(names: &Names, data: &[u8], rules: Rules) -> Option<(Expected, [u64; 4])> {
+pub const COOKIE: &str = "delegate_cookie";
+
+/// What the data of `mount(2)` comes to: each mask that is named, and the cookie if it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Named {
+    pub errno: i32,
+    pub masks: [Option<u64>; 4],
+    pub cookie: Option<u64>,
+}
+
+/// Reads options up to the first that is refused: those of a mount, or of a remount of what has the cookie `present`. Masks that
+/// are named more than once add up in a mount; in a remount, the last value counts. `None` if not BPF FS but the VFS refuses
+/// one.
+pub fn data(names: &Names, data: &[u8], rules: Rules, present: Option<u64>) -> Option<Named> {
     const PAGE: usize = 4096;
-    let mut masks = [0; 4];
+    let mut named = Named::default();
     let data = &data[..data.len().min(PAGE - 1)];
     for option in data.split(|byte| *byte == b',') {
         let mut parts = option.splitn(2, |byte| *byte == b'=');
-        let Some(kind) = parts.next().and_then(kind_of) else {
+        let (key, value) = (parts.next().unwrap_or_default(), parts.next());
+        let kind = kind_of(key);
+        if key != COOKIE.as_bytes() && kind.is_none() {
+            continue;
+        }
+        let value = value.filter(|value| !value.is_empty())?;
+        let Some(kind) = kind else {
+            if rules.has(Rule::Cookie) {
+                let cookie = number(value).ok()?;
+                if present.is_some_and(|present| present != cookie) {
+                    named.errno = Errno::INVAL.raw_os_error();
+                    return Some(named);
+                }
+                named.cookie = Some(cookie);
+            }
             continue;
         };
-        let value = parts.next().filter(|value| !value.is_empty())?;
-        match set(names, kind, value, true, rules, &mut masks) {
-            Expected::Accepted => (),
-            // `mount(2)` has no log to read, and the kernel's is nobody's to fill.
-            Expected::Refused(errno, _) => return Some((Expected::Refused(errno, None), masks)),
-            other @ Expected::Same => return Some((other, masks)),
+        let mut masks = [0; 4];
+        if let Some(before) = named.masks[kind].filter(|_| present.is_none()) {
+            masks[kind] = before;
         }
+        // `mount(2)` has no log to read, and the kernel's is nobody's to fill.
+        if let Expected::Refused(errno, _) = set(names, kind, value, true, rules, &mut masks) {
+            named.errno = errno;
+            return Some(named);
+        }
+        named.masks[kind] = Some(masks[kind]);
     }
-    Some((Expected::Accepted, masks))
+    Some(named)
 }
 
 /// Which of the four options a key is.

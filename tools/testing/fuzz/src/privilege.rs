@@ -6,7 +6,16 @@ use guest::rules::is_capable;
 use guest::rules::set_of;
 use guest::rules::Cap;
 
-use crate::case::Caller;
+/// Where and with what privileges a process calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// In the initial user namespace, and not in the container.
+    pub outside: bool,
+    /// With `kernel.unprivileged_bpf_disabled`.
+    pub disabled: bool,
+    /// Which of CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN it has, bit by bit.
+    pub caps: u8,
+}
 
 impl Caller {
     /// `capable()`, or, by a token, `ns_capable()` in the user namespace of the container. Root outside of it has made it, so

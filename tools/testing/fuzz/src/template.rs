@@ -1,44 +1,85 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of `bpf()` for commands that do what they are meant to, and logs.
+//! Attributes of `bpf()` for commands that do what they are meant to, and logs. Of these the models know all that is to be
+//! seen.
 
 use fastrand::Rng;
 use guest::attr::btf_load;
+use guest::attr::by_id;
 use guest::attr::common;
 use guest::attr::info;
+use guest::attr::map_create;
 use guest::attr::prog_load;
 use guest::attr::token_create;
+use guest::attr::Field;
 use guest::attr::COMMON_SIZE;
+use guest::sys::Command;
 
-use crate::case::Attr;
-use crate::case::Command;
-use crate::case::Common;
+use crate::arena;
+use crate::attributes::Attr;
+use crate::attributes::Attributes;
 use crate::layout::memory;
-use crate::layout::ATTR_SIZE;
 use crate::layout::PAGE;
 use crate::privilege;
 
 /// A length of BTF of one type, `int`: see [`crate::memory`].
 pub const BTF_LENGTH: u32 = 24 + 16 + 5;
 
+// Type, and the sizes of key and value, and the number of entries.
+const MAPS: [[u32; 4]; 6] = [
+    [privilege::HASH, 4, 4, 1],
+    [privilege::ARRAY, 4, 4, 1],
+    [privilege::STACK, 0, 4, 1],
+    [privilege::DEVMAP, 4, 4, 1],
+    [privilege::RINGBUF, 0, 0, 4096],
+    [200, 4, 4, 1],
+];
+const MAP_FIELDS: [Field; 4] = [
+    map_create::map_type,
+    map_create::key_size,
+    map_create::value_size,
+    map_create::max_entries,
+];
+const PROG_TYPES: [u32; 9] = [
+    privilege::SOCKET_FILTER,
+    privilege::SOCKET_FILTER,
+    privilege::KPROBE,
+    privilege::SCHED_CLS,
+    privilege::XDP,
+    privilege::CGROUP_SKB,
+    privilege::EXT,
+    privilege::LSM,
+    200,
+];
+const ATTACH_TYPES: [u32; 8] = [0, 0, 0, 37, 27, 63, 64, u32::MAX];
+const WRONG_LENGTHS: [u32; 4] = [0, 5000, 1_000_001, u32::MAX];
+
 /// A command that does what it is meant to.
-pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
-    let mut attr = vec![0; ATTR_SIZE];
+pub fn template(rng: &mut Rng, command: Command) -> Attributes {
+    let mut call = Attributes::new(command);
     match command {
-        Command::MapCreate => map(rng, &mut attr),
-        Command::ProgLoad => prog(rng, &mut attr),
+        Command::MapCreate => {
+            let map = MAPS[[0, 0, 1, 1, 2, 3, 4, 5][rng.usize(..8)]];
+            for (field, value) in MAP_FIELDS.into_iter().zip(map) {
+                call.set(field, value.into());
+            }
+        }
+        Command::ProgLoad => prog(rng, &mut call),
         Command::BtfLoad => {
-            set_address(&mut attr, 0, memory::BTF as u64);
+            call.set(btf_load::btf, memory::BTF as u64);
             let length = if rng.u32(..10) == 0 {
                 rng.u32(..64)
             } else {
                 BTF_LENGTH
             };
-            set(&mut attr, btf_load::btf_size.at, length);
-            set_log(&mut attr, BTF_LOG, log(rng));
+            call.set(btf_load::btf_size, length.into());
+            log(rng).set(&mut call.attr, BTF_LOG);
         }
         // The kernel's own, none, and none that could be.
-        Command::BtfGetFdById => set(&mut attr, 0, [1, 1, 0, u32::MAX][rng.usize(..4)]),
+        Command::BtfGetFdById => {
+            let id = [1, 1, 0, u32::MAX][rng.usize(..4)];
+            call.set(by_id::id, id.into());
+        }
         Command::ObjGetInfoByFd => {
             let length = match rng.u32(..7) {
                 0 => rng.u32(..=64),
@@ -47,7 +88,7 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
                 2 => rng.u32(..),
                 _ => 32,
             };
-            set(&mut attr, info::info_len.at, length);
+            call.set(info::info_len, length.into());
             let address = match rng.u32(..10) {
                 0 => 0,
                 1 => 16,
@@ -56,18 +97,16 @@ pub fn template(rng: &mut Rng, command: Command) -> Vec<u8> {
                 4 => memory::END - 16,
                 _ => memory::INFO,
             };
-            set_address(&mut attr, info::info.at, address as u64);
+            call.set(info::info, address as u64);
         }
-        Command::TokenCreate => {
-            for field in attr[token_create::allowed_cmds.at..command.end()].chunks_mut(8) {
-                field.copy_from_slice(&allowed(rng).to_le_bytes());
-            }
-            if rng.u32(..2) == 0 {
-                attr.fill(0);
+        Command::TokenCreate if rng.bool() => {
+            for field in &token_create::FIELDS[2..] {
+                call.set(*field, allowed(rng));
             }
         }
+        _ => (),
     }
-    attr
+    call
 }
 
 /// A mask of a restriction.
@@ -81,52 +120,77 @@ fn allowed(rng: &mut Rng) -> u64 {
     }
 }
 
-fn map(rng: &mut Rng, attr: &mut [u8]) {
-    // Type, and the sizes of key and value, and the number of entries.
-    const MAPS: [[u32; 4]; 8] = [
-        [privilege::HASH, 4, 4, 1],
-        [privilege::HASH, 4, 4, 1],
-        [privilege::ARRAY, 4, 4, 1],
-        [privilege::ARRAY, 4, 4, 1],
-        [privilege::STACK, 0, 4, 1],
-        [privilege::DEVMAP, 4, 4, 1],
-        [privilege::RINGBUF, 0, 0, 4096],
-        [200, 4, 4, 1],
-    ];
-    let map = MAPS[rng.usize(..MAPS.len())];
-    for (index, value) in map.into_iter().enumerate() {
-        set(attr, 4 * index, value);
+fn prog(rng: &mut Rng, call: &mut Attributes) {
+    let count = match rng.u32(..12) {
+        0 => WRONG_LENGTHS[rng.usize(..WRONG_LENGTHS.len())],
+        _ => 2,
+    };
+    let prog_type = PROG_TYPES[rng.usize(..PROG_TYPES.len())];
+    let attach_type = ATTACH_TYPES[rng.usize(..ATTACH_TYPES.len())];
+    call.set(prog_load::prog_type, prog_type.into());
+    call.set(prog_load::insn_cnt, count.into());
+    call.set(prog_load::insns, memory::INSNS as u64);
+    call.set(prog_load::license, memory::LICENSE as u64);
+    call.set(prog_load::expected_attach_type, attach_type.into());
+    log(rng).set(&mut call.attr, PROG_LOG);
+}
+
+/// Whether a call has nothing in it before its token that a template has not.
+pub fn is_of_it(call: &Attributes) -> bool {
+    let token = call.command.token_field();
+    let token = token.map_or(0, |field| field.at);
+    let only = |known: &[Field]| {
+        let flags = call.command.flags_field();
+        let fields = call.command.fields().iter();
+        let others = fields
+            .filter(|field| field.at < token && Some(**field) != flags && !known.contains(field));
+        others.into_iter().all(|field| {
+            let end = (field.at + field.size).min(call.attr.bytes.len());
+            call.attr.bytes[field.at.min(end)..end]
+                .iter()
+                .all(|byte| *byte == 0)
+        })
+    };
+    let u32 = |field| call.u32(field);
+    match call.command {
+        Command::MapCreate => only(&MAP_FIELDS) && MAPS.contains(&MAP_FIELDS.map(u32)),
+        Command::ProgLoad => {
+            let known = [
+                prog_load::prog_type,
+                prog_load::insn_cnt,
+                prog_load::insns,
+                prog_load::license,
+                prog_load::expected_attach_type,
+            ];
+            let count = u32(prog_load::insn_cnt);
+            only(&[&known[..], &PROG_LOG[..]].concat())
+                && PROG_TYPES.contains(&u32(prog_load::prog_type))
+                && ATTACH_TYPES.contains(&u32(prog_load::expected_attach_type))
+                && (count == 2 || WRONG_LENGTHS.contains(&count))
+                && call.get(prog_load::insns) == memory::INSNS as u64
+                && call.get(prog_load::license) == memory::LICENSE as u64
+        }
+        Command::BtfLoad => {
+            let known = [
+                btf_load::btf,
+                btf_load::btf_size,
+                btf_load::btf_log_true_size,
+            ];
+            only(&[&known[..], &BTF_LOG[..]].concat())
+                && call.get(btf_load::btf) == memory::BTF as u64
+                && u32(btf_load::btf_size) < 64
+        }
+        Command::BtfGetFdById => u32(by_id::next_id) == 0,
+        Command::TokenCreate | Command::ObjGetInfoByFd => true,
+        _ => false,
     }
 }
 
-fn prog(rng: &mut Rng, attr: &mut [u8]) {
-    const TYPES: [u32; 9] = [
-        privilege::SOCKET_FILTER,
-        privilege::SOCKET_FILTER,
-        privilege::KPROBE,
-        privilege::SCHED_CLS,
-        privilege::XDP,
-        privilege::CGROUP_SKB,
-        privilege::EXT,
-        privilege::LSM,
-        200,
-    ];
-    const ATTACH_TYPES: [u32; 8] = [0, 0, 0, 37, 27, 63, 64, u32::MAX];
-    let count = match rng.u32(..12) {
-        0 => [0, 5000, 1_000_001, u32::MAX][rng.usize(..4)],
-        _ => 2,
-    };
-    set(
-        attr,
-        prog_load::prog_type.at,
-        TYPES[rng.usize(..TYPES.len())],
-    );
-    set(attr, prog_load::insn_cnt.at, count);
-    set_address(attr, 8, memory::INSNS as u64);
-    set_address(attr, 16, memory::LICENSE as u64);
-    let attach_type = ATTACH_TYPES[rng.usize(..ATTACH_TYPES.len())];
-    set(attr, prog_load::expected_attach_type.at, attach_type);
-    set_log(attr, PROG_LOG, log(rng));
+/// The slot of the map that a program of the arena reads.
+pub const MAP_OF_PROGRAMS: u32 = 4;
+
+pub fn reads_map(call: &Attributes) -> bool {
+    call.command == Command::ProgLoad && call.get(prog_load::insns) == arena::program(3)
 }
 
 /// A log as arguments have it.
@@ -137,49 +201,52 @@ pub struct Log {
     address: u64,
 }
 
-/// Where level, size and address of a log are.
-type LogFields = [usize; 3];
+/// Level, size and address of a log.
+type LogFields = [Field; 3];
 
-const PROG_LOG: LogFields = [
-    prog_load::log_level.at,
-    prog_load::log_size.at,
-    prog_load::log_buf.at,
+pub const PROG_LOG: LogFields = [
+    prog_load::log_level,
+    prog_load::log_size,
+    prog_load::log_buf,
 ];
-const BTF_LOG: LogFields = [
-    btf_load::btf_log_level.at,
-    btf_load::btf_log_size.at,
-    btf_load::btf_log_buf.at,
+pub const BTF_LOG: LogFields = [
+    btf_load::btf_log_level,
+    btf_load::btf_log_size,
+    btf_load::btf_log_buf,
 ];
-const COMMON_LOG: LogFields = [
-    common::log_level.at,
-    common::log_size.at,
-    common::log_buf.at,
-];
+pub const COMMON_LOG: LogFields = [common::log_level, common::log_size, common::log_buf];
 
-fn set_log(attr: &mut [u8], [level, size, address]: LogFields, log: Log) {
-    set(attr, level, log.level);
-    set(attr, size, log.size);
-    set_address(attr, address, log.address);
-}
-
-const NO_LOG: Log = Log {
-    level: 0,
-    size: 0,
-    address: 0,
-};
-
-/// The log that a command has in its own attributes.
-pub fn own_log(command: Command, attr: &[u8]) -> Log {
-    let [level, size, address] = match command {
-        Command::ProgLoad => PROG_LOG,
-        Command::BtfLoad => BTF_LOG,
-        _ => return NO_LOG,
+impl Log {
+    const NONE: Self = Self {
+        level: 0,
+        size: 0,
+        address: 0,
     };
-    let attr = Attr::of(attr, u32::MAX);
-    Log {
-        level: attr.u32(level),
-        size: attr.u32(size),
-        address: attr.u64(address),
+    /// At level 1, of all the room there is.
+    const LARGE: Self = Self {
+        level: 1,
+        size: memory::LOG_SIZE as u32,
+        address: memory::LOG as u64,
+    };
+
+    fn set(self, attr: &mut Attr, [level, size, address]: LogFields) {
+        attr.set(level, self.level.into());
+        attr.set(size, self.size.into());
+        attr.set(address, self.address);
+    }
+
+    /// The log that a command has in its own attributes.
+    fn of(call: &Attributes) -> Self {
+        let [level, size, address] = match call.command {
+            Command::ProgLoad => PROG_LOG,
+            Command::BtfLoad => BTF_LOG,
+            _ => return Self::NONE,
+        };
+        Self {
+            level: call.u32(level),
+            size: call.u32(size),
+            address: call.get(address),
+        }
     }
 }
 
@@ -206,7 +273,7 @@ fn log(rng: &mut Rng) -> Log {
         _ => memory::LOG as u64,
     };
     if rng.u32(..3) == 0 {
-        NO_LOG
+        Log::NONE
     } else {
         Log {
             level,
@@ -216,37 +283,36 @@ fn log(rng: &mut Rng) -> Log {
     }
 }
 
-/// Common attributes of a command that has a log `own`.
-pub fn common(rng: &mut Rng, own: Log) -> Common {
-    let mut attr = vec![0; COMMON_SIZE];
+/// Common attributes with a large log.
+pub fn common_log() -> Attr {
+    let mut attr = Attr::new(COMMON_SIZE);
+    Log::LARGE.set(&mut attr, COMMON_LOG);
+    attr
+}
+
+/// Common attributes of a command that may have a log of its own.
+pub fn common(rng: &mut Rng, call: &Attributes) -> Attr {
+    let own = Log::of(call);
+    let mut attr = Attr::new(COMMON_SIZE);
     // Two logs that differ are refused.
-    let log = if own == NO_LOG || rng.u32(..8) == 0 {
+    let log = if own == Log::NONE || rng.u32(..8) == 0 {
         log(rng)
     } else {
-        [NO_LOG, own][rng.usize(..2)]
+        [Log::NONE, own][rng.usize(..2)]
     };
-    set_log(&mut attr, COMMON_LOG, log);
+    log.set(&mut attr, COMMON_LOG);
     if rng.u32(..8) == 0 {
-        set(&mut attr, common::log_true_size.at, rng.u32(..));
+        attr.set(common::log_true_size, rng.u32(..).into());
     }
-    let size = match rng.u32(..10) {
+    attr.size = match rng.u32(..10) {
         0 => rng.u32(..32),
         1 => [20, 23, 4096, 4097, u32::MAX][rng.usize(..5)],
         _ => 24,
     };
     if rng.u32(..16) == 0 {
-        attr.resize(size.clamp(24, 4096) as usize, 0);
-        let at = rng.usize(20..attr.len());
-        attr[at] = rng.u8(1..);
+        attr.bytes.resize(attr.size.clamp(24, 4096) as usize, 0);
+        let at = rng.usize(20..attr.bytes.len());
+        attr.bytes[at] = rng.u8(1..);
     }
-    Common { attr, size }
-}
-
-/// Sets a word.
-pub fn set(attr: &mut [u8], offset: usize, value: u32) {
-    attr[offset..][..4].copy_from_slice(&value.to_le_bytes());
-}
-
-pub fn set_address(attr: &mut [u8], offset: usize, address: u64) {
-    attr[offset..][..8].copy_from_slice(&address.to_le_bytes());
+    attr
 }

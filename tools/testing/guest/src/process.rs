@@ -101,6 +101,9 @@ pub fn run_beside<T>(there: impl FnOnce(Link), here: impl FnOnce(Pid, Link) -> T
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// No message is longer.
+const LONGEST: usize = 32768;
+
 /// One end of a connection between two processes, that carries descriptors and turns.
 pub struct Link(OwnedFd);
 
@@ -145,7 +148,7 @@ impl Link {
 
     /// Waits for a message, or until the other side is done.
     pub fn receive(&self) -> Option<Vec<u8>> {
-        let mut message = vec![0; 4096];
+        let mut message = vec![0; LONGEST];
         let (received, _) =
             net::recv(&self.0, &mut message[..], net::RecvFlags::empty()).expect("recv");
         message.truncate(received);
@@ -159,7 +162,7 @@ impl Link {
 
     /// Waits for a message of a process that may have been killed.
     pub fn try_receive(&self) -> Option<Vec<u8>> {
-        let mut message = vec![0; 4096];
+        let mut message = vec![0; LONGEST];
         let (received, _) =
             net::recv(&self.0, &mut message[..], net::RecvFlags::empty()).unwrap_or_default();
         message.truncate(received);

@@ -6,17 +6,19 @@
 
 use fastrand::Rng;
 
+use crate::commands::command;
 use crate::names::KINDS;
-use crate::sequence::commands::command;
-use crate::sequence::step::Act;
-use crate::sequence::step::Actor;
-use crate::sequence::step::Caps;
-use crate::sequence::step::Step;
-use crate::sequence::step::PLACES;
-use crate::sequence::step::SLOTS;
+use crate::step::Act;
+use crate::step::Actor;
+use crate::step::Caps;
+use crate::step::Step;
+use crate::step::Value;
+use crate::step::PLACES;
 
 /// What is usually in a slot.
 pub mod slots {
+    /// How many are used.
+    pub const COUNT: u32 = 16;
     pub const CONTEXT: u32 = 0;
     pub const MOUNT: u32 = 1;
     pub const ROOT: u32 = 2;
@@ -52,7 +54,7 @@ pub fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
 /// The usual slot, but for one time in ten.
 pub fn around(rng: &mut Rng, usual: u32) -> u32 {
     match rng.u32(..10) {
-        0 => rng.u32(..SLOTS),
+        0 => rng.u32(..slots::COUNT),
         _ => usual,
     }
 }
@@ -119,8 +121,8 @@ fn set(rng: &mut Rng, context: u32) -> Act {
     };
     Act::Set {
         context,
-        key: key.to_owned(),
-        value,
+        key: key.into(),
+        value: Value::Text(value.as_str().into()),
     }
 }
 
@@ -146,7 +148,8 @@ fn delegated(rng: &mut Rng) -> Vec<Step> {
         } else {
             value(rng, kind)
         };
-        let key = of_kind.option.to_owned();
+        let key = of_kind.option.into();
+        let value = Value::Text(value.as_str().into());
         step(
             Manager,
             Act::Set {
@@ -313,7 +316,7 @@ fn one(rng: &mut Rng) -> Step {
             place: rng.u32(..PLACES),
         },
         11..13 => Act::Pass {
-            slot: rng.u32(..SLOTS),
+            slot: rng.u32(..slots::COUNT),
             actor: actor(rng),
         },
         13 => Act::Close {
@@ -333,6 +336,7 @@ fn one(rng: &mut Rng) -> Step {
         },
         21 => Act::Reopen {
             slot: pick(rng, &[slots::TOKEN, slots::ROOT, slots::OTHER_TOKEN]),
+            flags: 0,
         },
         22 => Act::Filter {
             prog: around(rng, slots::PROG),
@@ -431,7 +435,7 @@ fn change(rng: &mut Rng, steps: &mut [Step]) {
         .filter(|(at, _)| *at == index)
     {
         match &mut step.act {
-            Act::Bpf { attributes, .. } => crate::sequence::commands::change(rng, attributes),
+            Act::Bpf { attributes, .. } => crate::commands::change(rng, attributes),
             Act::Set { context, .. } => step.act = set(rng, *context),
             _ => step.act = Act::Caps(Caps(rng.u8(..16))),
         }

@@ -2,14 +2,20 @@
 
 //! A process of a sequence: does the steps that it is told, and says what each came to.
 
+use std::ffi::CString;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 
 use guest::bpf;
+use guest::kernel;
 use guest::process::Link;
 use guest::sys;
+use guest::sys::Command;
+use rustix::event::epoll;
+use rustix::event::EventfdFlags;
 use rustix::fs::AtFlags;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -18,23 +24,27 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount;
 use rustix::net;
+use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use rustix::process::WaitOptions;
 use rustix::thread::CapabilitySet;
 use rustix::thread::UnshareFlags;
 
-use crate::layout::memory;
+use crate::attributes::Attributes;
+use crate::bytes::unescaped;
+use crate::bytes::Bytes;
+use crate::kcov::Kcov;
+use crate::kcov::Kcovs;
 use crate::memory::Memory;
-use crate::sequence::attributes::Attributes;
-use crate::sequence::kcov::Kcov;
-use crate::sequence::kcov::Kcovs;
-use crate::sequence::outcome::Outcome;
-use crate::sequence::step::Act;
-use crate::sequence::step::Caps;
-use crate::sequence::step::Step;
-use crate::sequence::step::FIRST;
-use crate::sequence::step::PLACES;
-use crate::sequence::step::SLOTS;
+use crate::outcome::Outcome;
+use crate::step::Act;
+use crate::step::Caps;
+use crate::step::Kind;
+use crate::step::Step;
+use crate::step::Value;
+use crate::step::FIRST;
+use crate::step::PLACES;
+use crate::step::SLOTS;
 
 /// Says that a descriptor follows, and for which slot.
 pub const TAKE: &str = "take";
@@ -63,6 +73,8 @@ pub struct Actor<'a> {
     kcov: Option<&'a Kcov>,
     slots: [Option<OwnedFd>; SLOTS as usize],
     has_own_mounts: bool,
+    /// The kernel's, from the first mount on that may write there.
+    log: Option<kernel::Log>,
 }
 
 type Done = Result<String, Errno>;
@@ -75,6 +87,7 @@ impl<'a> Actor<'a> {
             kcov,
             slots: Default::default(),
             has_own_mounts: false,
+            log: None,
         }
     }
 
@@ -92,13 +105,9 @@ impl<'a> Actor<'a> {
                 continue;
             }
             let step: Step = text.parse().expect("a step");
-            let done = self.act(&step.act);
-            let outcome = match &done {
-                Ok(told) => Outcome::ok(told),
-                Err(errno) => Outcome::errno(errno.raw_os_error()),
-            };
+            let outcome = self.outcome(&step.act);
             self.link.send(outcome.text().as_bytes());
-            if let (Act::Pass { slot, .. }, Ok(_)) = (&step.act, &done) {
+            if let (Act::Pass { slot, .. }, true) = (&step.act, outcome.is_ok()) {
                 self.link
                     .send_fd(self.slot(*slot).expect("it was there before"));
             }
@@ -126,6 +135,38 @@ impl<'a> Actor<'a> {
         said_nothing()
     }
 
+    fn outcome(&mut self, act: &Act) -> Outcome {
+        if let Act::Bpf { to, attributes } = act {
+            return self.bpf(*to, attributes);
+        }
+        if let (Act::MountData { .. }, None) = (act, &self.log) {
+            self.log = Some(kernel::Log::from_now_on());
+        }
+        let mut outcome = match self.act(act) {
+            Ok(told) => Outcome::ok(&told),
+            Err(errno) => Outcome::errno(errno.raw_os_error()),
+        };
+        outcome.messages = match act {
+            Act::Set { context, .. } | Act::Create { context } | Act::Reconfigure { context } => {
+                self.slot(*context).map_or_else(|_| Vec::new(), messages)
+            }
+            Act::MountData { .. } | Act::Remount { .. } => self.logged(),
+            _ => Vec::new(),
+        };
+        outcome
+    }
+
+    /// What the kernel log says of BPF FS.
+    fn logged(&mut self) -> Vec<Bytes> {
+        let Some(log) = &mut self.log else {
+            return Vec::new();
+        };
+        let messages = log.read().into_iter();
+        let ours = messages.filter(|message| message.starts_with("bpf: "));
+        ours.map(|message| Bytes(unescaped(message.as_bytes())))
+            .collect()
+    }
+
     fn act(&mut self, act: &Act) -> Done {
         match act {
             Act::Open { to } => {
@@ -137,7 +178,12 @@ impl<'a> Actor<'a> {
                 key,
                 value,
             } => {
-                mount::fsconfig_set_string(self.slot(*context)?, key.as_str(), value.as_str())?;
+                let context = self.slot(*context)?.as_fd();
+                match value {
+                    Value::Text(value) => mount::fsconfig_set_string(context, &**key, &**value)?,
+                    Value::Blob(value) => mount::fsconfig_set_binary(context, &**key, value)?,
+                    Value::Flag => mount::fsconfig_set_flag(context, &**key)?,
+                }
                 said_nothing()
             }
             Act::Create { context } => {
@@ -176,7 +222,21 @@ impl<'a> Actor<'a> {
                 mount::unmount(path_of(*place), mount::UnmountFlags::DETACH)?;
                 said_nothing()
             }
-            Act::Bpf { to, attributes } => self.bpf(*to, attributes),
+            Act::MountData { place, data } => {
+                self.isolate()?;
+                let data = CString::new(&**data).map_err(|_| Errno::INVAL)?;
+                let flags = mount::MountFlags::empty();
+                mount::mount("none", path_of(*place), "bpf", flags, Some(&*data))?;
+                said_nothing()
+            }
+            Act::Remount { place, data } => {
+                self.isolate()?;
+                let data = CString::new(&**data).map_err(|_| Errno::INVAL)?;
+                mount::mount_remount(path_of(*place), mount::MountFlags::empty(), &*data)?;
+                said_nothing()
+            }
+            Act::Line { place } => line(&path_of(*place)),
+            Act::Bpf { .. } => said_nothing(),
             Act::Pass { slot, .. } => self.slot(*slot).and_then(|_| said_nothing()),
             Act::Close { slot } => {
                 self.slot(*slot)?;
@@ -193,11 +253,16 @@ impl<'a> Actor<'a> {
             }
             Act::Tell { slot } => tell(self.slot(*slot)?),
             Act::Show { root } => show(self.slot(*root)?),
-            Act::Reopen { slot } => {
+            Act::Reopen { slot, flags } => {
                 let path = format!("/proc/self/fd/{}", self.slot(*slot)?.as_raw_fd());
-                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                rustix::fs::open(path, flags, Mode::empty()).map(drop)?;
+                let flags = OFlags::from_bits_retain(*flags);
+                let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                rustix::fs::open(path, flags, Mode::RUSR).map(drop)?;
                 said_nothing()
+            }
+            Act::Make { kind, of, to } => {
+                let made = self.make(*kind, *of)?;
+                self.keep(*to, made)
             }
             Act::Filter { prog } => {
                 let (socket, _other) = net::socketpair(
@@ -225,29 +290,52 @@ impl<'a> Actor<'a> {
         Ok(())
     }
 
-    fn bpf(&mut self, to: u32, attributes: &Attributes) -> Done {
-        let bytes = attributes.bytes();
-        // A log at level 1, of all the room there is.
-        let log = [memory::LOG as u32, 0, memory::LOG_SIZE as u32, 1, 0, 0];
-        let log: Vec<u8> = log.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let common = attributes
-            .common
-            .then_some((log.as_slice(), log.len() as u32));
-        let made = self
-            .memory
-            .bpf(attributes.command as i32, &bytes, attributes.size(), common)
-            .map_err(Errno::from_raw_os_error)?;
-        if !attributes.command.makes_descriptor() {
-            return said_nothing();
+    fn make(&self, kind: Kind, of: u32) -> Result<OwnedFd, Errno> {
+        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RWXU);
+        match kind {
+            Kind::Directory => {
+                let root = self.slot(of)?;
+                match rustix::fs::mkdirat(root, "directory", Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => (),
+                    Err(errno) => return Err(errno),
+                }
+                rustix::fs::openat(root, "directory", directory, Mode::empty())
+            }
+            Kind::Path => {
+                let path = format!("/proc/self/fd/{}", self.slot(of)?.as_raw_fd());
+                open(&path, OFlags::PATH)
+            }
+            Kind::Tree => open("/tmp", directory),
+            Kind::File => open("/tmp/file", OFlags::RDWR | OFlags::CREATE),
+            Kind::Pipe => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map(|(reader, _)| reader),
+            Kind::Socket => net::socket_with(
+                net::AddressFamily::UNIX,
+                net::SocketType::STREAM,
+                net::SocketFlags::CLOEXEC,
+                None,
+            ),
+            Kind::Epoll => epoll::create(epoll::CreateFlags::CLOEXEC),
+            Kind::Event => rustix::event::eventfd(0, EventfdFlags::CLOEXEC),
+            Kind::UserNamespace => open("/proc/self/ns/user", OFlags::RDONLY),
+        }
+    }
+
+    fn bpf(&mut self, to: u32, attributes: &Attributes) -> Outcome {
+        let (made, mut outcome) = self.memory.bpf(attributes);
+        if attributes.command == Command::ObjGetInfoByFd && !is_object(attributes.fd()) {
+            outcome.info = self.memory.info();
+        }
+        if !outcome.is_ok() || !attributes.command.makes_descriptor() {
+            return outcome;
         }
         // SAFETY: The kernel has just made this descriptor for us.
         let made = unsafe { OwnedFd::from_raw_fd(made) };
-        let told = tell(&made);
-        self.put(to, made);
-        match attributes.command {
-            sys::Command::TokenCreate => told,
-            _ => said_nothing(),
+        if attributes.command == Command::TokenCreate {
+            outcome.told = tell(&made).unwrap_or_else(|errno| format!("nothing: {errno}"));
         }
+        self.put(to, made);
+        outcome
     }
 
     fn fork(&mut self) {
@@ -284,46 +372,68 @@ fn hold(caps: Caps) -> Result<(), Errno> {
     rustix::thread::set_capabilities(None, sets)
 }
 
-/// What is to be seen of a token; of anything else, that it is none.
+/// Whether a descriptor is of an object whose info has ids and addresses.
+fn is_object(fd: u32) -> bool {
+    let link = fs::read_link(format!("/proc/self/fd/{fd}"));
+    link.is_ok_and(|link| link.to_string_lossy().starts_with("anon_inode:"))
+}
+
+/// What a context's log says.
+fn messages(context: &OwnedFd) -> Vec<Bytes> {
+    let mut messages = Vec::new();
+    let mut message = [0; 4096];
+    // What is no context is not read for long, and ends in an error as the log does.
+    while let Ok(length @ 1..) = rustix::io::read(context, &mut message) {
+        messages.push(Bytes(message[..length].to_vec()));
+        if messages.len() == 16 {
+            break;
+        }
+    }
+    messages
+}
+
+/// The line of mountinfo of a path, from the type of the file system on: what comes before has numbers.
+fn line(path: &str) -> Done {
+    let table = fs::read_to_string("/proc/self/mountinfo");
+    let table = table.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let is_ours = |line: &&str| line.split(' ').nth(4) == Some(path);
+    let line = table.lines().rfind(is_ours).ok_or(Errno::NOENT)?;
+    let (_, shown) = line.split_once(" - ").ok_or(Errno::IO)?;
+    Ok(shown.to_owned())
+}
+
+/// What is to be seen of a token, but for its mount and inode; of anything else, that it is none.
 fn tell(fd: &OwnedFd) -> Done {
     let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
     let fdinfo = fdinfo.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let is_ours = |line: &&str| line.starts_with("allowed_");
-    let lines: Vec<_> = fdinfo.lines().filter(is_ours).collect();
     let mut info = [0; 32];
-    if lines.is_empty() {
+    if !fdinfo.contains("allowed_cmds") {
         let told = bpf::info_by_fd(fd, &mut info);
         // Of an object of another kind, ids and addresses.
         return told.map(|_| "no token".to_owned());
     }
+    let is_by_chance = |line: &&str| line.starts_with("mnt_id:") || line.starts_with("ino:");
+    let lines: Vec<_> = fdinfo.lines().filter(|line| !is_by_chance(line)).collect();
     let length = bpf::info_by_fd(fd, &mut info)?;
-    let masks: Vec<_> = info
-        .chunks(8)
-        .map(|mask| {
-            format!(
-                "{:#x}",
-                u64::from_le_bytes(mask.try_into().expect("eight bytes"))
-            )
-        })
-        .collect();
+    let masks = info.chunks(8).map(|mask| {
+        let mask = mask.try_into().expect("eight bytes");
+        format!("{:#x}", u64::from_le_bytes(mask))
+    });
     let stat = rustix::fs::fstat(fd)?;
-    let lines = lines.join(" ").replace('\t', "");
+    let close_on_exec = rustix::io::fcntl_getfd(fd)?.contains(rustix::io::FdFlags::CLOEXEC);
     Ok(format!(
-        "{} mode={:o} length={length} {lines}",
-        masks.join(","),
-        stat.st_mode
+        "{} mode={:o} links={} cloexec={close_on_exec} length={length} {}",
+        masks.collect::<Vec<_>>().join(","),
+        stat.st_mode,
+        stat.st_nlink,
+        lines.join(" ").replace('\t', " ")
     ))
 }
 
 fn show(root: &OwnedFd) -> Done {
     const STATX_MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let stat = rustix::fs::statx(root, "", AtFlags::EMPTY_PATH, STATX_MNT_ID_UNIQUE)?;
-    let options = sys::mount_options(stat.stx_mnt_id)?;
-    let delegated: Vec<_> = options
-        .split(',')
-        .filter(|option| option.starts_with("delegate_"))
-        .collect();
-    Ok(delegated.join(","))
+    sys::mount_options(stat.stx_mnt_id)
 }
 
 /// Makes the calling process one that starts actors, each time it is told the index of one and given its link.

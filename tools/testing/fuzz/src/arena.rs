@@ -2,6 +2,8 @@
 
 //! What addresses there are for attributes: names for them, and those that are let pass.
 
+use guest::attr::PAGE;
+
 use crate::layout::memory;
 
 /// How many programs there are.
@@ -49,14 +51,16 @@ pub fn address(name: &str) -> Option<u64> {
 /// The address itself, if it is of the arena and may stand in such a field, or is none at all; another that is none, if not.
 pub fn allowed(address: u64, field: &str) -> u64 {
     const NOWHERE: u64 = 1 << 63;
-    let is_page_0 = address < 4096;
-    let is_named = name(address).is_some();
-    let written = match field {
-        "log_buf" | "btf_log_buf" => Some(memory::LOG as u64),
-        "info" => Some(memory::INFO as u64),
-        _ => None,
+    const EDGE: u64 = memory::END as u64 - 16;
+    let is_none = !(PAGE as u64..1 << 47).contains(&address);
+    let is_allowed = match field {
+        "log_buf" | "btf_log_buf" => address == memory::LOG as u64,
+        "info" => {
+            address == EDGE || (memory::INFO..memory::INFO + PAGE).contains(&(address as usize))
+        }
+        _ => (memory::START..memory::END).contains(&(address as usize)),
     };
-    if is_page_0 || written.map_or(is_named, |only| address == only) {
+    if is_none || is_allowed {
         address
     } else {
         address | NOWHERE

@@ -1,19 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sequences of steps: made and run under guidance of coverage on one kernel, run again on the other, and compared.
-
-mod actor;
-mod arena;
-mod attributes;
-mod commands;
-pub mod judge;
-mod kcov;
-mod make;
-mod model;
-mod outcome;
-mod shrink;
-mod stage;
-pub mod step;
+//! Sequences of steps: made by chance, or under guidance of coverage on one kernel; run on both, and compared.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -31,15 +18,23 @@ use anyhow::Result;
 use fastrand::Rng;
 use guest::kernel;
 
+use crate::attrs;
+use crate::grammar::Grammar;
+use crate::judge;
+use crate::judge::Divergence;
+use crate::make;
 use crate::names;
+use crate::outcome::Outcome;
+use crate::rules;
 use crate::rules::Rule;
 use crate::rules::Rules;
-pub use crate::sequence::attributes::Attributes;
-use crate::sequence::outcome::Outcome;
-use crate::sequence::stage::Coverage;
-use crate::sequence::stage::Edge;
-use crate::sequence::stage::Stage;
-use crate::sequence::step::Step;
+use crate::shrink;
+use crate::stage;
+use crate::stage::Coverage;
+use crate::stage::Edge;
+use crate::stage::Stage;
+use crate::step;
+use crate::step::Step;
 
 /// Whether coverage decides what is kept for more to be made of it.
 #[derive(Clone, Copy, PartialEq)]
@@ -93,10 +88,51 @@ fn write_outcomes(to: &mut impl Write, outcomes: &[Outcome]) -> Result<()> {
 fn prepare() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
-        "this needs root in a guest of its own; sequences.sh boots one"
+        "this needs root in a guest of its own; fuzz.sh boots one"
     );
     kernel::forbid_module_requests().map_err(|failed| anyhow!("{failed:?}"))?;
     kernel::forbid_unprivileged_bpf().map_err(|failed| anyhow!("{failed:?}"))
+}
+
+/// Reads a file with its name in what goes wrong.
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+/// The outcomes that a guest has written: as many lines for a sequence as it has steps, then an empty one.
+fn outcomes(path: &Path) -> Result<Vec<Vec<Outcome>>> {
+    let text = read(path)?;
+    let sequences = text.split("\n\n").filter(|lines| !lines.is_empty());
+    sequences
+        .map(|lines| lines.lines().map(Outcome::parse).collect())
+        .collect()
+}
+
+/// Makes sequences from nothing: of so many mount option strings, and of so many calls of `bpf()`.
+pub fn generate(
+    seed: u64,
+    [strings, calls]: [usize; 2],
+    vmlinux: &Path,
+    sequences: &Path,
+) -> Result<()> {
+    /// How many calls share what they are made with.
+    const TOGETHER: usize = 500;
+    let names = names::read(vmlinux)?;
+    let mut rng = Rng::with_seed(seed);
+    let mut grammar = Grammar::new(&names, rng.fork());
+    let file = File::create(sequences).with_context(|| sequences.display().to_string())?;
+    let mut file = BufWriter::new(file);
+    let mut made = 0;
+    while made < strings {
+        let (steps, options) = grammar.sequence();
+        file.write_all(step::text(&steps).as_bytes())?;
+        made += options;
+    }
+    for from in (0..calls).step_by(TOGETHER) {
+        let steps = attrs::sequence(&mut rng, TOGETHER.min(calls - from));
+        file.write_all(step::text(&steps).as_bytes())?;
+    }
+    Ok(file.flush()?)
 }
 
 /// Makes sequences, of a corpus and from nothing, and runs them: first the corpus itself.
@@ -108,7 +144,7 @@ pub fn explore(
     [sequences, outcomes, kept]: [&Path; 3],
 ) -> Result<()> {
     prepare()?;
-    let mut corpus = step::read(&judge::read(corpus)?)?;
+    let mut corpus = step::read(&read(corpus)?)?;
     let mut record = Record::create(sequences, outcomes)?;
     let kept = File::create(kept).with_context(|| kept.display().to_string())?;
     let mut rng = Rng::with_seed(seed);
@@ -170,10 +206,11 @@ fn report(count: usize, reached: &HashSet<Edge>, corpus: usize, start: Instant) 
 /// Runs the sequences of a file. With the text for people, if that is asked for.
 pub fn replay(sequences: &Path, outcomes: Option<&Path>) -> Result<()> {
     prepare()?;
-    let sequences = step::read(&judge::read(sequences)?)?;
+    let sequences = step::read(&read(sequences)?)?;
     let output =
         outcomes.map(|path| File::create(path).with_context(|| path.display().to_string()));
     let mut output = output.transpose()?.map(BufWriter::new);
+    let before = tainted()?;
     stage::with(Coverage::None, |stage| {
         for steps in &sequences {
             let (outcomes, _) = stage.run(steps);
@@ -189,7 +226,18 @@ pub fn replay(sequences: &Path, outcomes: Option<&Path>) -> Result<()> {
         }
         Ok(())
     })?;
-    output.map_or(Ok(()), |mut output| Ok(output.flush()?))
+    output.map_or(Ok(()), |mut output| output.flush())?;
+    let after = tainted()?;
+    ensure!(
+        before == after,
+        "the kernel was tainted meanwhile ({before} to {after}): see its console"
+    );
+    Ok(())
+}
+
+fn tainted() -> Result<u64> {
+    let path = "/proc/sys/kernel/tainted";
+    read(Path::new(path))?.trim().parse().context(path)
 }
 
 /// What of a file of sequences to compare, and how.
@@ -199,15 +247,17 @@ pub struct Compared<'a> {
     pub rust: &'a Path,
     pub vmlinux: &'a Path,
     pub without: &'a [Rule],
+    /// Each rule must have explained a difference.
+    pub all_rules: bool,
 }
 
 /// Compares. The smallest sequence on which the kernels differ goes to `smallest`, as text for people, if there is one.
 pub fn compare(compared: &Compared<'_>, smallest: &Path) -> Result<bool> {
     let names = names::read(compared.vmlinux)?;
     let rules = Rules::all_but(compared.without);
-    let sequences = step::read(&judge::read(compared.sequences)?)?;
-    let c = judge::outcomes(&judge::read(compared.c)?);
-    let rust = judge::outcomes(&judge::read(compared.rust)?);
+    let sequences = step::read(&read(compared.sequences)?)?;
+    let c = outcomes(compared.c)?;
+    let rust = outcomes(compared.rust)?;
     ensure!(
         [c.len(), rust.len()] == [sequences.len(); 2],
         "of {} sequences, the C kernel came to {} and the Rust kernel to {}",
@@ -216,22 +266,39 @@ pub fn compare(compared: &Compared<'_>, smallest: &Path) -> Result<bool> {
         rust.len()
     );
     let mut used = BTreeMap::new();
+    let mut distinct = HashSet::new();
     let mut found: Vec<(usize, String)> = Vec::new();
     for (index, steps) in sequences.iter().enumerate() {
         let outcomes = [c[index].as_slice(), rust[index].as_slice()];
-        let divergence = judge::judge(&names, rules, steps, outcomes, &mut used)
-            .with_context(|| format!("sequence {index}"))?;
+        ensure!(
+            outcomes.map(<[Outcome]>::len) == [steps.len(); 2],
+            "a guest did not come to all steps of sequence {index}"
+        );
+        distinct.extend(steps.iter().zip(outcomes[0]).map(|(step, came_to)| {
+            let act = step.act.to_string();
+            let kind = act.split(' ').next().unwrap_or_default().to_owned();
+            (
+                kind,
+                came_to.errno,
+                came_to.told.clone(),
+                came_to.log.is_some(),
+            )
+        }));
+        let divergence = judge::judge(&names, rules, steps, outcomes, &mut used);
         if let Some(divergence) = divergence {
             let size = shrink::weight(&steps[..=divergence.step]);
+            let Divergence { step, why } = &divergence;
+            println!("  sequence {index}, step {step}: {}: {why}", steps[*step]);
             found.push((size, judge::tell(steps, outcomes, &divergence)));
         }
     }
     let steps: usize = sequences.iter().map(Vec::len).sum();
     println!(
-        "{} sequences of {steps} steps on both kernels",
-        sequences.len()
+        "{} sequences of {steps} steps on both kernels, {} distinct outcomes",
+        sequences.len(),
+        distinct.len()
     );
-    for (rule, count) in used {
+    for (rule, count) in &used {
         println!("  {count:6}  explained by {rule}: {}", rule.title());
     }
     println!("  {:6}  not explained", found.len());
@@ -239,12 +306,18 @@ pub fn compare(compared: &Compared<'_>, smallest: &Path) -> Result<bool> {
     if let Some((_, text)) = found.first() {
         std::fs::write(smallest, text).with_context(|| smallest.display().to_string())?;
     }
+    let idle = rules::ALL.iter().filter(|rule| !used.contains_key(rule));
+    let idle: Vec<_> = idle.collect();
+    ensure!(
+        !compared.all_rules || !found.is_empty() || idle.is_empty(),
+        "nothing was there for the rules {idle:?} to explain: the steps or the rules are not what they were to be"
+    );
     Ok(found.is_empty())
 }
 
 /// Makes smaller sequences of one; none if there are none.
 pub fn reduce(sequence: &Path, sequences: &Path) -> Result<()> {
-    let of = step::read(&judge::read(sequence)?)?;
+    let of = step::read(&read(sequence)?)?;
     let smaller: String = of
         .iter()
         .flat_map(|steps| shrink::reductions(steps))

@@ -14,10 +14,11 @@ use anyhow::Context;
 use anyhow::Error;
 use anyhow::Result;
 
-use crate::sequence::attributes::Attributes;
+use crate::attributes::Attributes;
+use crate::bytes::Bytes;
 
 /// How many slots a process has.
-pub const SLOTS: u32 = 16;
+pub const SLOTS: u32 = 32;
 /// The number of the descriptor in the first of them.
 pub const FIRST: u32 = 64;
 /// How many places for mounts there are.
@@ -58,17 +59,55 @@ impl Caps {
     const NAMES: [&'static str; 4] = ["bpf", "perfmon", "net_admin", "sys_admin"];
 }
 
+/// How `fsconfig()` is given the value of an option.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Text(Bytes),
+    Blob(Bytes),
+    Flag,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory in a BPF FS
+    Directory,
+    /// What another descriptor is of, opened with `O_PATH`
+    Path,
+    /// The root of a tmpfs
+    Tree,
+    File,
+    Pipe,
+    Socket,
+    Epoll,
+    Event,
+    UserNamespace,
+}
+
+impl Kind {
+    pub const ALL: [(Self, &str); 9] = [
+        (Self::Directory, "directory"),
+        (Self::Path, "path"),
+        (Self::Tree, "tree"),
+        (Self::File, "file"),
+        (Self::Pipe, "pipe"),
+        (Self::Socket, "socket"),
+        (Self::Epoll, "epoll"),
+        (Self::Event, "event"),
+        (Self::UserNamespace, "userns"),
+    ];
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
     /// `fsopen("bpf")`
     Open {
         to: u32,
     },
-    /// `fsconfig(FSCONFIG_SET_STRING)`
+    /// `fsconfig()` with an option. Tells what the log says of it.
     Set {
         context: u32,
-        key: String,
-        value: String,
+        key: Bytes,
+        value: Value,
     },
     /// `fsconfig(FSCONFIG_CMD_CREATE)`
     Create {
@@ -96,6 +135,20 @@ pub enum Act {
     /// `move_mount` to a place
     Attach {
         mount: u32,
+        place: u32,
+    },
+    /// `mount(2)` of a BPF FS at a place. Tells what the kernel log says of it.
+    MountData {
+        place: u32,
+        data: Bytes,
+    },
+    /// `mount(2)` with `MS_REMOUNT`
+    Remount {
+        place: u32,
+        data: Bytes,
+    },
+    /// The line of mountinfo of a place
+    Line {
         place: u32,
     },
     /// `umount` of a place
@@ -127,9 +180,16 @@ pub enum Act {
     Show {
         root: u32,
     },
-    /// Opens a descriptor again, by way of /proc/self/fd.
+    /// Opens a descriptor again, by way of /proc/self/fd, with flags of `open`.
     Reopen {
         slot: u32,
+        flags: u32,
+    },
+    /// Makes a descriptor of what has nothing to do with tokens; some kinds are made `of` what another slot has.
+    Make {
+        kind: Kind,
+        of: u32,
+        to: u32,
     },
     /// Makes a program the filter of a socket.
     Filter {
@@ -161,15 +221,23 @@ impl Act {
             | Self::Close { slot }
             | Self::Tell { slot }
             | Self::Show { root: slot }
-            | Self::Reopen { slot }
+            | Self::Reopen { slot, .. }
             | Self::Filter { prog: slot } => (vec![*slot], None),
             Self::Bpf { to, attributes } => {
                 let to = attributes.command.makes_descriptor().then_some(*to);
                 (attributes.slots(), to)
             }
-            Self::Detach { .. } | Self::Caps(_) | Self::Fork | Self::Disabled(_) => {
-                (Vec::new(), None)
-            }
+            Self::Make { kind, of, to } => match kind {
+                Kind::Directory | Kind::Path => (vec![*of], Some(*to)),
+                _ => (Vec::new(), Some(*to)),
+            },
+            Self::MountData { .. }
+            | Self::Remount { .. }
+            | Self::Line { .. }
+            | Self::Detach { .. }
+            | Self::Caps(_)
+            | Self::Fork
+            | Self::Disabled(_) => (Vec::new(), None),
         }
     }
 }
@@ -222,14 +290,26 @@ impl FromStr for Caps {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.actor)?;
-        match &self.act {
+        write!(f, "{} {}", self.actor, self.act)
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Act::Open { to } => write!(f, "open {to}"),
             Act::Set {
                 context,
                 key,
                 value,
-            } => write!(f, "set {context} {key} {value}"),
+            } => match value {
+                Value::Text(value) => write!(f, "set {context} {key} {value}"),
+                Value::Blob(value) => write!(f, "blob {context} {key} {value}"),
+                Value::Flag => write!(f, "flag {context} {key}"),
+            },
+            Act::MountData { place, data } => write!(f, "mountdata {place} {data}"),
+            Act::Remount { place, data } => write!(f, "remount {place} {data}"),
+            Act::Line { place } => write!(f, "line {place}"),
             Act::Create { context } => write!(f, "create {context}"),
             Act::Mount { context, to } => write!(f, "mount {context} {to}"),
             Act::Root { mount, to } => write!(f, "root {mount} {to}"),
@@ -244,7 +324,13 @@ impl fmt::Display for Step {
             Act::Fork => write!(f, "fork"),
             Act::Tell { slot } => write!(f, "tell {slot}"),
             Act::Show { root } => write!(f, "show {root}"),
-            Act::Reopen { slot } => write!(f, "reopen {slot}"),
+            Act::Reopen { slot, flags } => write!(f, "reopen {slot} {flags}"),
+            Act::Make { kind, of, to } => {
+                let mut all = Kind::ALL.iter();
+                let known = all.find(|(known, _)| known == kind);
+                let (_, name) = known.expect("all have names");
+                write!(f, "make {name} {of} {to}")
+            }
             Act::Filter { prog } => write!(f, "filter {prog}"),
             Act::Disabled(disabled) => write!(f, "disabled {}", u8::from(*disabled)),
         }
@@ -271,6 +357,16 @@ impl<'a> Words<'a> {
     fn slot(&mut self) -> Result<u32> {
         self.below(SLOTS)
     }
+
+    fn bytes(&mut self) -> Result<Bytes> {
+        Ok(Bytes::parse(self.word()?))
+    }
+
+    fn kind(&mut self) -> Result<Kind> {
+        let word = self.word()?;
+        let known = Kind::ALL.into_iter().find(|(_, name)| *name == word);
+        known.map(|(kind, _)| kind).context("there is no such kind")
+    }
 }
 
 impl FromStr for Step {
@@ -286,10 +382,25 @@ fn parse(line: &str) -> Result<Step> {
     let actor = words.word()?.parse()?;
     let act = match words.word()? {
         "open" => Act::Open { to: words.slot()? },
-        "set" => Act::Set {
+        set @ ("set" | "blob" | "flag") => Act::Set {
             context: words.slot()?,
-            key: words.word()?.to_owned(),
-            value: words.word()?.to_owned(),
+            key: words.bytes()?,
+            value: match set {
+                "set" => Value::Text(words.bytes()?),
+                "blob" => Value::Blob(words.bytes()?),
+                _ => Value::Flag,
+            },
+        },
+        "mountdata" => Act::MountData {
+            place: words.below(PLACES)?,
+            data: words.bytes()?,
+        },
+        "remount" => Act::Remount {
+            place: words.below(PLACES)?,
+            data: words.bytes()?,
+        },
+        "line" => Act::Line {
+            place: words.below(PLACES)?,
         },
         "create" => Act::Create {
             context: words.slot()?,
@@ -337,6 +448,12 @@ fn parse(line: &str) -> Result<Step> {
         },
         "reopen" => Act::Reopen {
             slot: words.slot()?,
+            flags: words.below(u32::MAX)?,
+        },
+        "make" => Act::Make {
+            kind: words.kind()?,
+            of: words.slot()?,
+            to: words.slot()?,
         },
         "filter" => Act::Filter {
             prog: words.slot()?,

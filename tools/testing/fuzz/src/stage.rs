@@ -11,14 +11,14 @@ use guest::process::Child;
 use guest::process::Link;
 use rustix::process::Pid;
 
+use crate::actor;
+use crate::kcov::Kcov;
+use crate::kcov::Kcovs;
 use crate::memory::Memory;
-use crate::sequence::actor;
-use crate::sequence::kcov::Kcov;
-use crate::sequence::kcov::Kcovs;
-use crate::sequence::outcome::Outcome;
-use crate::sequence::step::Act;
-use crate::sequence::step::Actor;
-use crate::sequence::step::Step;
+use crate::outcome::Outcome;
+use crate::step::Act;
+use crate::step::Actor;
+use crate::step::Step;
 
 /// From one address to the next. The first of a process comes from 0.
 pub type Edge = (u64, u64);
@@ -81,10 +81,22 @@ impl Stage<'_> {
     pub fn run(&mut self, steps: &[Step]) -> (Vec<Outcome>, HashSet<Edge>) {
         self.kcovs.iter().for_each(|kcov| drop(kcov.take()));
         let mut links = [const { None }; Actor::ALL.len()];
-        let outcomes = steps
-            .iter()
-            .map(|step| self.step(step, &mut links))
-            .collect();
+        let mut outcomes = Vec::with_capacity(steps.len());
+        let mut rest = steps;
+        while let Some(first) = rest.first() {
+            let together = together(rest);
+            if together > 1 {
+                let link = self.link(first.actor, &mut links);
+                for step in &rest[..together] {
+                    // Of one that is gone, no answer will come.
+                    let _ = link.try_send(step.to_string().as_bytes());
+                }
+                outcomes.extend((0..together).map(|_| answer(link)));
+            } else {
+                outcomes.push(self.step(first, &mut links));
+            }
+            rest = &rest[together..];
+        }
         for link in links.into_iter().flatten() {
             link.finish();
         }
@@ -101,7 +113,7 @@ impl Stage<'_> {
     fn step(&mut self, step: &Step, links: &mut [Option<Link>; Actor::ALL.len()]) -> Outcome {
         let link = self.link(step.actor, links);
         let outcome = told(link, &step.to_string());
-        if let (Act::Pass { slot, actor }, Outcome::Ok(_)) = (&step.act, &outcome) {
+        if let (Act::Pass { slot, actor }, true) = (&step.act, outcome.is_ok()) {
             let fd = link.recv_fd();
             let link = self.link(*actor, links);
             link.send(format!("{} {slot}", actor::TAKE).as_bytes());
@@ -135,17 +147,29 @@ impl Stage<'_> {
     }
 }
 
+/// How many steps may be sent to one process before its answers are read: neither side is to wait for the other to read.
+fn together(steps: &[Step]) -> usize {
+    const MOST: usize = 24;
+    let actor = steps[0].actor;
+    let is_small = |step: &&Step| match &step.act {
+        Act::Pass { .. } | Act::MountData { .. } | Act::Remount { .. } => false,
+        _ => step.actor == actor,
+    };
+    let small = steps.iter().take(MOST).take_while(is_small);
+    small.count().max(1)
+}
+
 fn told(link: &Link, message: &str) -> Outcome {
     match link.try_send(message.as_bytes()) {
         Ok(()) => answer(link),
-        Err(_) => Outcome::Gone,
+        Err(_) => Outcome::gone(),
     }
 }
 
 fn answer(link: &Link) -> Outcome {
     let answer = link.try_receive();
-    answer.map_or(Outcome::Gone, |answer| {
-        Outcome::parse(&String::from_utf8_lossy(&answer))
+    answer.map_or(Outcome::gone(), |answer| {
+        Outcome::parse(&String::from_utf8_lossy(&answer)).expect("an outcome")
     })
 }
 

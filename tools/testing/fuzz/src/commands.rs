@@ -15,14 +15,15 @@ use guest::attr::Kind;
 use guest::bpf;
 use guest::sys::Command;
 
+use crate::arena;
+use crate::attributes::Attributes;
+use crate::command::takes_token;
 use crate::layout::memory;
-use crate::sequence::arena;
-use crate::sequence::attributes::Attributes;
-use crate::sequence::make::around;
-use crate::sequence::make::pick;
-use crate::sequence::make::slots;
-use crate::sequence::step::FIRST;
-use crate::sequence::step::SLOTS;
+use crate::make::around;
+use crate::make::pick;
+use crate::make::slots;
+use crate::step::FIRST;
+use crate::template::common_log;
 use crate::template::BTF_LENGTH;
 
 /// One more than the last type there is of each, and so the first that there is not.
@@ -72,13 +73,13 @@ pub fn command(rng: &mut Rng, command: Command) -> Attributes {
             attributes.set(info::info, memory::INFO as u64);
         }
         Command::ProgAttach => {
-            attributes.set(prog_attach::target_fd, fd(rng.u32(..SLOTS)));
+            attributes.set(prog_attach::target_fd, fd(rng.u32(..slots::COUNT)));
             attributes.set(prog_attach::attach_bpf_fd, fd(around(rng, slots::PROG)));
             attributes.set(prog_attach::attach_type, rng.u32(..ATTACH_TYPES).into());
         }
         Command::LinkCreate => {
             attributes.set(link_create::prog_fd, fd(around(rng, slots::PROG)));
-            attributes.set(link_create::target_fd, fd(rng.u32(..SLOTS)));
+            attributes.set(link_create::target_fd, fd(rng.u32(..slots::COUNT)));
             attributes.set(link_create::attach_type, rng.u32(..ATTACH_TYPES).into());
         }
         other => panic!("{other:?} is no command of sequences"),
@@ -93,19 +94,12 @@ pub fn command(rng: &mut Rng, command: Command) -> Attributes {
         attributes.set(flags, before | u64::from(attr::BPF_F_TOKEN_FD));
         attributes.set(field, fd(around(rng, token)));
     }
-    attributes.common = rng.u32(..8) == 0;
+    attributes.common = (rng.u32(..8) == 0).then(common_log);
     if rng.u32(..6) == 0 {
         change(rng, &mut attributes);
     }
     attributes.repair();
     attributes
-}
-
-fn takes_token(command: Command) -> bool {
-    matches!(
-        command,
-        Command::MapCreate | Command::ProgLoad | Command::BtfLoad | Command::BtfGetFdById
-    )
 }
 
 fn map(rng: &mut Rng, attributes: &mut Attributes) {
@@ -200,13 +194,16 @@ pub fn change(rng: &mut Rng, attributes: &mut Attributes) {
                 4097,
                 u32::MAX,
             ];
-            attributes.size = Some(pick(rng, &sizes));
+            attributes.attr.size = pick(rng, &sizes);
         }
-        1 => attributes.size = Some(rng.u32(..=end + 8)),
+        1 => attributes.attr.size = rng.u32(..=end + 8),
         2 => {
             let last = pick(rng, &[end + 4, attr::SIZE as u32 + 8, 4096]);
             let at = rng.u32(end..=last.max(end + 1));
-            attributes.beyond = vec![(at, rng.u8(..))];
+            let attr = &mut attributes.attr;
+            attr.bytes.resize(attr.bytes.len().max(at as usize + 1), 0);
+            attr.bytes[at as usize] = rng.u8(..);
+            attr.size = attr.bytes.len() as u32;
         }
         3 => {
             if let Some(field) = attributes.command.token_field() {
@@ -226,7 +223,7 @@ pub fn change(rng: &mut Rng, attributes: &mut Attributes) {
             let field = pick(rng, attributes.command.fields());
             let most = u64::MAX >> (64 - 8 * field.size.min(8));
             let value = match field.kind {
-                Kind::Descriptor => fd(rng.u32(..SLOTS)),
+                Kind::Descriptor => fd(rng.u32(..slots::COUNT)),
                 Kind::Address => pick(rng, &[0, 16, memory::LOG as u64, memory::INSNS as u64]),
                 _ => {
                     let numbers = [

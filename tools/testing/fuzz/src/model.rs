@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a kernel is taken to hold, as a sequence goes on: instances of BPF FS, what the slots of each process hold, its
+//! capabilities, and the tokens that come of it by the rules.
+
+use guest::sys::Command;
+
+use crate::attributes::slot;
+use crate::command::Found;
+use crate::creation;
+use crate::names::Names;
+use crate::options;
+use crate::options::Expected;
+use crate::options::Named;
+use crate::outcome::Outcome;
+use crate::privilege::Caller;
+use crate::rules::Rule;
+use crate::rules::Rules;
+use crate::step::Act;
+use crate::step::Actor;
+use crate::step::Caps;
+use crate::step::Kind;
+use crate::step::Step;
+use crate::step::Value;
+use crate::step::PLACES;
+use crate::step::SLOTS;
+
+pub type Masks = [u64; 4];
+
+/// A BPF FS.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Instance {
+    /// Whose user namespace it is of.
+    pub owner: Actor,
+    pub masks: Masks,
+    pub cookie: u64,
+}
+
+/// A context of a file system.
+#[derive(Clone, Copy, PartialEq)]
+pub struct FsContext {
+    pub instance: usize,
+    /// Whether it takes no more options, unless it is for a remount.
+    pub is_created: bool,
+    /// Whether it is for a remount, and what it named so far.
+    pub remount: Option<[Option<u64>; 4]>,
+    /// Whether it was used for what the C kernel does not have: what more it takes may differ.
+    pub is_beyond_c: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+pub enum Thing {
+    #[default]
+    Nothing,
+    /// Wherever it was passed to, it is one context.
+    Context(usize),
+    Mount(usize),
+    Root(usize),
+    /// Opened with O_PATH, of a token or not.
+    Path {
+        token: bool,
+    },
+    /// A root, but of no BPF FS.
+    Tree,
+    Token {
+        instance: usize,
+        masks: Masks,
+    },
+    /// Something else, made by the step with this index.
+    Other(usize),
+}
+
+/// What a kernel is taken to hold.
+pub struct Model<'a> {
+    pub names: &'a Names,
+    /// What holds on this kernel.
+    pub rules: Rules,
+    pub instances: Vec<Instance>,
+    pub contexts: Vec<FsContext>,
+    slots: [[Thing; SLOTS as usize]; Actor::ALL.len()],
+    /// What `mount(2)` has mounted.
+    places: [[Option<usize>; PLACES as usize]; Actor::ALL.len()],
+    pub caps: [Caps; Actor::ALL.len()],
+    pub disabled: bool,
+}
+
+impl<'a> Model<'a> {
+    /// Nothing is there yet.
+    pub fn new(names: &'a Names, rules: Rules) -> Self {
+        Self {
+            names,
+            rules,
+            instances: Vec::new(),
+            contexts: Vec::new(),
+            slots: Default::default(),
+            places: Default::default(),
+            caps: [Caps::ALL; 4],
+            disabled: true,
+        }
+    }
+
+    pub fn slot(&self, actor: Actor, slot: u32) -> Thing {
+        self.slots[actor as usize][slot as usize]
+    }
+
+    pub fn place(&self, actor: Actor, place: u32) -> Option<usize> {
+        self.places[actor as usize][place as usize]
+    }
+
+    pub fn permitted(&self, instance: usize, masks: Masks) -> Masks {
+        let now = self.instances[instance].masks;
+        std::array::from_fn(|kind| masks[kind] & now[kind])
+    }
+
+    pub fn found(&self, actor: Actor, fd: u32) -> Found {
+        match slot(fd.into()).map(|slot| self.slot(actor, slot)) {
+            Some(Thing::Token { instance, masks }) => Found::Token(self.permitted(instance, masks)),
+            None if fd < 3 => Found::Other,
+            // A mount is opened with O_PATH.
+            None | Some(Thing::Nothing | Thing::Mount(_) | Thing::Path { .. }) => Found::NotOpen,
+            Some(_) => Found::Other,
+        }
+    }
+
+    /// Whether a process has CAP_SYS_ADMIN in the initial user namespace.
+    pub fn may_delegate(&self, actor: Actor) -> bool {
+        const SYS_ADMIN: u8 = 1 << 3;
+        actor == Actor::Manager && self.caps[actor as usize].0 & SYS_ADMIN != 0
+    }
+
+    /// How a process stands to tokens of the container.
+    pub fn caller(&self, actor: Actor) -> Caller {
+        Caller {
+            outside: actor == Actor::Manager,
+            disabled: self.disabled,
+            caps: match actor {
+                Actor::Nested => 0,
+                _ => self.caps[actor as usize].0,
+            },
+        }
+    }
+
+    /// What an option must come to, and how it leaves the masks of its context.
+    pub fn setting(
+        &self,
+        actor: Actor,
+        context: u32,
+        of: (&[u8], &Value),
+        rules: Rules,
+    ) -> (Expected, Masks) {
+        let Thing::Context(context) = self.slot(actor, context) else {
+            return (Expected::Same, [0; 4]);
+        };
+        let FsContext {
+            instance,
+            is_created,
+            remount,
+            ..
+        } = self.contexts[context];
+        let (mut masks, privileged) = match remount {
+            Some(_) => ([0; 4], true),
+            None if is_created => return (Expected::Same, [0; 4]),
+            None => (self.instances[instance].masks, self.may_delegate(actor)),
+        };
+        let expected = options::setting(self.names, of, privileged, rules, &mut masks);
+        (expected, masks)
+    }
+
+    /// What a remount at a place comes to, if something is known to be there: what it names, and then permits.
+    pub fn remounted(
+        &self,
+        actor: Actor,
+        place: u32,
+        data: &[u8],
+        rules: Rules,
+    ) -> Option<(Named, Masks)> {
+        let Instance { masks, cookie, .. } = self.instances[self.place(actor, place)?];
+        let named = options::data(self.names, data, rules, Some(cookie))?;
+        let is_applied = named.errno == 0 && rules.has(Rule::Remount);
+        let applied = std::array::from_fn(|kind| named.masks[kind].unwrap_or(masks[kind]));
+        Some((named, if is_applied { applied } else { masks }))
+    }
+
+    /// Takes what a step has come to for what is there now.
+    pub fn follow(&mut self, index: usize, step: &Step, came_to: &Outcome) {
+        let actor = step.actor;
+        if let Act::Create { context } = step.act {
+            if let Thing::Context(context) = self.slot(actor, context) {
+                self.contexts[context].is_created = true;
+            }
+        }
+        if let Act::MountData { place, data } = &step.act {
+            // On both kernels, so that instances have the same numbers.
+            let named = options::data(self.names, data, self.rules, None);
+            let Named { masks, cookie, .. } = named.unwrap_or_default();
+            let masks = masks.map(Option::unwrap_or_default);
+            let instance = self.instance(actor, masks, cookie.unwrap_or_default());
+            let is_known = came_to.is_ok() && named.is_some();
+            self.places[actor as usize][*place as usize] = is_known.then_some(instance);
+        }
+        if !came_to.is_ok() {
+            return;
+        }
+        let thing = |model: &Self, slot: u32| model.slot(actor, slot);
+        let other = Thing::Other(index);
+        let made = match &step.act {
+            Act::Open { .. } => {
+                let instance = self.instance(namespace(actor), [0; 4], 0);
+                self.context(instance, None)
+            }
+            Act::Set {
+                context,
+                key,
+                value,
+            } => return self.set(actor, *context, (key, value)),
+            Act::Mount { context, .. } => match thing(self, *context) {
+                Thing::Context(context) => {
+                    // From now on, it is one for a remount.
+                    self.contexts[context].remount = Some([None; 4]);
+                    Thing::Mount(self.contexts[context].instance)
+                }
+                _ => other,
+            },
+            Act::Root { mount, .. } => match thing(self, *mount) {
+                Thing::Mount(instance) | Thing::Root(instance) => Thing::Root(instance),
+                _ => other,
+            },
+            Act::Pick { root, .. } => match thing(self, *root) {
+                Thing::Root(instance) | Thing::Mount(instance) => {
+                    self.context(instance, Some([None; 4]))
+                }
+                _ => other,
+            },
+            Act::Reconfigure { context } => {
+                let Thing::Context(context) = thing(self, *context) else {
+                    return;
+                };
+                let context = &mut self.contexts[context];
+                if let Some(named) = &mut context.remount {
+                    let (instance, named) = (context.instance, std::mem::take(named));
+                    self.remount(instance, named);
+                }
+                return;
+            }
+            Act::Remount { place, data } => {
+                let remounted = self.remounted(actor, *place, data, self.rules);
+                if let (Some(instance), Some((_, masks))) = (self.place(actor, *place), remounted) {
+                    self.instances[instance].masks = masks;
+                }
+                return;
+            }
+            Act::Attach { mount, place } => {
+                let instance = match thing(self, *mount) {
+                    Thing::Mount(instance) => Some(instance),
+                    _ => None,
+                };
+                self.places[actor as usize][*place as usize] = instance;
+                return;
+            }
+            Act::Detach { place } => {
+                self.places[actor as usize][*place as usize] = None;
+                return;
+            }
+            Act::Bpf { attributes, .. } if attributes.command == Command::TokenCreate => {
+                creation::outcome(self, actor, attributes).unwrap_or(other)
+            }
+            Act::Bpf { .. } => other,
+            Act::Make { kind, of, .. } => match kind {
+                Kind::Path => {
+                    let token = matches!(thing(self, *of), Thing::Token { .. });
+                    Thing::Path { token }
+                }
+                Kind::Tree => Thing::Tree,
+                _ => other,
+            },
+            Act::Pass { slot, actor: to } => {
+                self.slots[*to as usize][*slot as usize] = self.slot(actor, *slot);
+                return;
+            }
+            Act::Close { slot } => {
+                self.slots[actor as usize][*slot as usize] = Thing::Nothing;
+                return;
+            }
+            Act::Caps(caps) => {
+                self.caps[actor as usize] = *caps;
+                return;
+            }
+            Act::Disabled(disabled) => {
+                self.disabled = *disabled;
+                return;
+            }
+            _ => return,
+        };
+        if let (_, Some(to)) = step.act.slots() {
+            self.slots[actor as usize][to as usize] = made;
+        }
+    }
+
+    fn instance(&mut self, owner: Actor, masks: Masks, cookie: u64) -> usize {
+        self.instances.push(Instance {
+            owner,
+            masks,
+            cookie,
+        });
+        self.instances.len() - 1
+    }
+
+    fn context(&mut self, instance: usize, remount: Option<[Option<u64>; 4]>) -> Thing {
+        self.contexts.push(FsContext {
+            instance,
+            is_created: false,
+            remount,
+            is_beyond_c: false,
+        });
+        Thing::Context(self.contexts.len() - 1)
+    }
+
+    fn set(&mut self, actor: Actor, context: u32, of: (&[u8], &Value)) {
+        let (expected, masks) = self.setting(actor, context, of, self.rules);
+        let kind = options::kind_of(of.0);
+        let (Some(kind), Thing::Context(context)) = (kind, self.slot(actor, context)) else {
+            return;
+        };
+        if expected != Expected::Accepted {
+            return;
+        }
+        let context = &mut self.contexts[context];
+        match &mut context.remount {
+            Some(named) => named[kind] = Some(masks[kind]),
+            None => self.instances[context.instance].masks = masks,
+        }
+    }
+
+    fn remount(&mut self, instance: usize, named: [Option<u64>; 4]) {
+        if self.rules.has(Rule::Remount) {
+            let masks = &mut self.instances[instance].masks;
+            for (mask, named) in masks.iter_mut().zip(named) {
+                *mask = named.unwrap_or(*mask);
+            }
+        }
+    }
+}
+
+/// A process of the user namespace that this one is of.
+pub fn namespace(actor: Actor) -> Actor {
+    match actor {
+        Actor::Worker => Actor::Container,
+        other => other,
+    }
+}
