@@ -18,7 +18,6 @@ use guest::attr::SIZE;
 use guest::bpf::MapType;
 use guest::bpf::ProgType;
 use guest::sys;
-use rustix::io::Errno;
 
 /// A command with its attributes, all of them, and what these borrow.
 pub struct Command<'a>(Attr<'a>);
@@ -90,20 +89,12 @@ impl<'a> Command<'a> {
         Self(attr.with_token(token.map(|token| token.as_raw_fd())))
     }
 
-    /// Runs the command and returns what the system call does.
+    /// Runs the command and returns what the system call does: a number, or -1.
     #[inline]
-    pub fn run(&mut self) -> Result<i32, Errno> {
+    pub fn run(&mut self) -> i64 {
         let command = self.0.command() as i32;
         // SAFETY: By the invariant of the attributes.
-        unsafe {
-            sys::bpf_raw(
-                command,
-                self.0.as_mut_ptr(),
-                SIZE as u32,
-                std::ptr::null_mut(),
-                0,
-            )
-        }
+        unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), SIZE) }
     }
 }
 
@@ -112,18 +103,36 @@ impl<'a> Command<'a> {
 /// # Panics
 ///
 /// If the command failed.
-pub fn fd(returned: Result<i32, Errno>) -> OwnedFd {
-    let fd = returned.expect("bpf(2)");
+pub fn fd(returned: i64) -> OwnedFd {
+    assert!(returned >= 0, "bpf(2): {}", std::io::Error::last_os_error());
     // SAFETY: Every command here that does not fail returns a new descriptor (`token_info` returns
     // 0, and is not passed to this function).
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    unsafe { OwnedFd::from_raw_fd(returned as i32) }
 }
 
-/// Checks that a command was refused.
+/// Checks that a command was refused with `EPERM`.
 ///
 /// # Panics
 ///
 /// If it was not.
-pub fn refused(returned: Result<i32, Errno>) {
-    assert_eq!(returned, Err(Errno::PERM));
+pub fn refused(returned: i64) {
+    failed(returned, libc::EPERM);
+}
+
+/// Checks that a command failed with `EINVAL`.
+///
+/// # Panics
+///
+/// If it did not.
+pub fn invalid(returned: i64) {
+    failed(returned, libc::EINVAL);
+}
+
+fn failed(returned: i64, errno: i32) {
+    let error = std::io::Error::last_os_error();
+    assert_eq!(
+        (returned, error.raw_os_error()),
+        (-1, Some(errno)),
+        "bpf(2): {error}"
+    );
 }
