@@ -18,6 +18,7 @@ use crate::model::Thing;
 use crate::names::Names;
 use crate::opinion;
 use crate::options;
+use crate::outcome::expect;
 use crate::outcome::Outcome;
 use crate::rules::Rule;
 use crate::rules::Rules;
@@ -264,14 +265,6 @@ impl Judge<'_> {
 
 fn must_be_the_same() -> String {
     "must be the same".to_owned()
-}
-
-pub fn expect(is_so: bool, why: impl FnOnce() -> String) -> Result<(), String> {
-    if is_so {
-        Ok(())
-    } else {
-        Err(why())
-    }
 }
 
 fn expect_exactly(rust: &Outcome, expected: &Outcome) -> Result<(), String> {

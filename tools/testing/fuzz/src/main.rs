@@ -16,6 +16,7 @@ mod command;
 mod commands;
 mod creation;
 mod descriptors;
+mod follow;
 mod grammar;
 mod info;
 mod items;

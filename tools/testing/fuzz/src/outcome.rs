@@ -98,3 +98,12 @@ impl Outcome {
         text.trim_end().to_owned()
     }
 }
+
+/// Says why something is not as it must be.
+pub fn expect(is_so: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so {
+        Ok(())
+    } else {
+        Err(why())
+    }
+}
