@@ -3,7 +3,7 @@
 # The token under hostile conditions: all suites, faults and stress in the debug kernel; large numbers, and C against
 # Rust, in the others. Ends with the line "N passed, N failed"; exits with 0 only if all ran and passed.
 #   STRESS   how many seconds of it (60)
-#   SEED, STRINGS, CALLS, SEQUENCES (600), TIME (60)   as fuzz.sh has them
+#   SEED, STRINGS (40000), CALLS (10000), SEQUENCES (600), TIME (60)   as fuzz.sh has them
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
@@ -53,7 +53,7 @@ scale() {
 }
 fuzz() {
 	local status=0
-	RUN=$RUN "$RUNNER/fuzz.sh" || status=$?
+	RUN=$RUN STRINGS=${STRINGS:-40000} CALLS=${CALLS:-10000} "$RUNNER/fuzz.sh" || status=$?
 	echo "$status" >"$RESULTS/fuzz.log.status"
 }
 sequences() {
