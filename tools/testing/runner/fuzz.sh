@@ -8,6 +8,8 @@
 #   STRINGS   how many mount option strings (200000)
 #   CALLS     how many calls of bpf() (50000)
 #   SEQUENCES, TIME   with GUIDED: how many at most, besides those of the corpus (2000), and how many seconds (120)
+#   UNGUIDED  1: with GUIDED, what runs is counted, but guides nothing: to see what guidance wins
+#   CORPUS    with GUIDED: a file of sequences to begin with, in place of that of the repository
 #   REPLAY    a file of sequences to run instead, such as the smallest of an earlier run
 #   WITHOUT   a rule that is not to explain anything (D1, D2, D4, D6, RESTRICT, COOKIE or REMOUNT): to see that the rest
 #             notices

@@ -8,15 +8,8 @@
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
 need_root "make integration"
-case ${EXPECT:=} in
-'' | update) ;;
-*) die "EXPECT=$EXPECT: it is update, or not set." ;;
-esac
-case ${KERNEL:=} in
-rust | c) kernels=("$KERNEL") ;;
-'') kernels=(rust c) ;;
-*) die "KERNEL=$KERNEL: make integration is for rust and c." ;;
-esac
+check_expect
+choose_kernels "make integration"
 "$RUNNER/toolchain.sh"
 new_run integration "${kernels[@]}"
 build_programs bpftoken bpftoken-tests clients results

@@ -24,6 +24,23 @@ new_run() {
 	done
 }
 
+# choose_kernels WHAT: the array kernels has the one that KERNEL names, or both.
+choose_kernels() {
+	case ${KERNEL:=} in
+	'') kernels=(rust c) ;;
+	rust | c) kernels=("$KERNEL") ;;
+	*) die "KERNEL=$KERNEL: $1 is for rust and c." ;;
+	esac
+}
+
+# check_expect: before a run that total ends.
+check_expect() {
+	case ${EXPECT:=} in
+	'' | update) ;;
+	*) die "EXPECT=$EXPECT: it is update, or not set." ;;
+	esac
+}
+
 # build_programs PACKAGE...: builds them and takes them into the run.
 build_programs() {
 	COPY=$bin step "building the programs" "$LOGS/programs-build.log" \

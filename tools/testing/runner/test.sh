@@ -10,15 +10,8 @@
 . "$RUNNER/suites.sh"
 . "$RUNNER/small.sh"
 need_root "make test"
-case ${EXPECT:=} in
-'' | update) ;;
-*) die "EXPECT=$EXPECT: it is update, or not set." ;;
-esac
-case ${KERNEL:=} in
-'') kernels=(rust c) ;;
-rust | c) kernels=("$KERNEL") ;;
-*) die "KERNEL=$KERNEL: make test is for rust and c." ;;
-esac
+check_expect
+[ -n "${TEST:-}" ] || choose_kernels "make test"
 "$RUNNER/toolchain.sh"
 
 if [ -n "${TEST:-}" ]; then

@@ -33,6 +33,7 @@ fi
 boot() {
 	local accel=$1 seconds=$2 script=$3 options=()
 	[ "$accel" = kvm ] || options+=(--disable-kvm)
+	# A root that is not the host's has no such directory: what is shared is told apart from where it is in the guest.
 	[ -z "${DIR:-}" ] || options+=(--rwdir "${DIR#/}=$DIR")
 	[ -z "$script" ] || options+=(--exec "exec bash $script")
 	# virtme-ng keeps the one serial console for itself, so the kernel's messages go to a virtio console.

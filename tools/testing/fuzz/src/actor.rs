@@ -255,7 +255,7 @@ impl<'a> Actor<'a> {
             Act::Show { root } => show(self.slot(*root)?),
             Act::Reopen { slot, flags } => {
                 let path = format!("/proc/self/fd/{}", self.slot(*slot)?.as_raw_fd());
-                let flags = OFlags::from_bits_retain(*flags);
+                let flags = OFlags::from_bits_retain(flags.bits());
                 let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 rustix::fs::open(path, flags, Mode::RUSR).map(drop)?;
                 said_nothing()

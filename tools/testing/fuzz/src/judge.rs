@@ -11,12 +11,13 @@ use guest::sys::Command;
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
-use crate::calls;
 use crate::creation;
+use crate::difference;
+use crate::expected;
+use crate::flags::OpenFlags;
 use crate::model::Model;
 use crate::model::Thing;
 use crate::names::Names;
-use crate::opinion;
 use crate::options;
 use crate::outcome::expect;
 use crate::outcome::Outcome;
@@ -76,8 +77,8 @@ impl Judge<'_> {
         if rust.gone {
             return Err("the process was killed".to_owned());
         }
-        opinion::of(&self.c, step, c).map_err(|why| format!("C {why}"))?;
-        opinion::of(&self.rust, step, rust).map_err(|why| format!("Rust {why}"))?;
+        expected::of(&self.c, step, c).map_err(|why| format!("C {why}"))?;
+        expected::of(&self.rust, step, rust).map_err(|why| format!("Rust {why}"))?;
         let actor = step.actor;
         let (mut uses, _) = step.act.slots();
         if matches!(&step.act, Act::Bpf { attributes, .. } if template::reads_map(attributes)) {
@@ -129,7 +130,7 @@ impl Judge<'_> {
                 expect(is_known || c.errno == rust.errno, must_be_the_same)
             }
             Act::Line { .. } | Act::Show { .. } => {
-                let others = [c, rust].map(|saw| (saw.errno, opinion::others(&saw.told)));
+                let others = [c, rust].map(|saw| (saw.errno, expected::others(&saw.told)));
                 let is_same = others[0] == others[1];
                 let differs = self.things_differ(step) || self.places_differ(step);
                 expect(is_same || differs, must_be_the_same)
@@ -217,14 +218,14 @@ impl Judge<'_> {
     ) -> Result<(), String> {
         let is_token = call.command == Command::TokenCreate;
         if is_token && creation::is_beyond_c(call) && self.rust.rules.has(Rule::Restrict) {
-            let expected = calls::beyond_c(&self.rust, actor, call, c)?;
+            let expected = difference::beyond_c(&self.rust, actor, call, c)?;
             return expect_exactly(rust, &expected);
         }
         if differs {
             return Ok(());
         }
-        if template::is_of_it(call) && calls::is_of_container(&self.rust, actor, call) {
-            let (expected, rule) = calls::expected(&self.rust, actor, call, [c, rust])?;
+        if template::is_of_it(call) && difference::is_of_container(&self.rust, actor, call) {
+            let (expected, rule) = difference::expected(&self.rust, actor, call, [c, rust])?;
             rule.into_iter().for_each(|rule| self.explain(rule));
             return expect_exactly(rust, &expected);
         }
@@ -240,7 +241,7 @@ impl Judge<'_> {
         &mut self,
         actor: Actor,
         slot: u32,
-        flags: u32,
+        flags: OpenFlags,
         c: &Outcome,
         rust: &Outcome,
     ) -> Result<(), String> {
@@ -248,10 +249,10 @@ impl Judge<'_> {
             self.c.slot(actor, slot),
             Thing::Token { .. } | Thing::Path { token: true }
         );
-        let has = |flag: i32| flags & flag as u32 == flag as u32;
-        let is_valid = !has(libc::O_PATH) && !has(libc::O_CREAT | libc::O_DIRECTORY);
+        let is_contradictory = flags.has("creat") && flags.has("directory");
+        let is_valid = !flags.has("path") && !is_contradictory;
         // C opens it; that it cannot be used with O_DIRECT, it finds afterwards.
-        let opened = if has(libc::O_DIRECT) { libc::EINVAL } else { 0 };
+        let opened = if flags.has("direct") { libc::EINVAL } else { 0 };
         let mut expected = c.clone();
         if is_token && is_valid && c.errno == opened && self.rust.rules.has(Rule::D6) {
             expected.errno = Errno::NXIO.raw_os_error();

@@ -9,13 +9,15 @@
 mod actor;
 mod arena;
 mod attributes;
-mod attrs;
 mod bytes;
 mod calls;
 mod command;
 mod commands;
 mod creation;
 mod descriptors;
+mod difference;
+mod expected;
+mod flags;
 mod follow;
 mod grammar;
 mod info;
@@ -28,12 +30,11 @@ mod make;
 mod memory;
 mod model;
 mod names;
-mod opinion;
 mod options;
 mod outcome;
-mod play;
 mod privilege;
 mod rules;
+mod run;
 mod shrink;
 mod stage;
 mod step;
@@ -47,10 +48,10 @@ use anyhow::Result;
 use clap::Parser;
 use clap::Subcommand;
 
-use crate::play::Compared;
-use crate::play::Guidance;
-use crate::play::Limits;
 use crate::rules::Rule;
+use crate::run::Compared;
+use crate::run::Guidance;
+use crate::run::Limits;
 
 /// Tells a difference from a failure.
 const DIFFERENT: u8 = 3;
@@ -140,7 +141,7 @@ fn main() -> Result<ExitCode> {
             calls,
             vmlinux,
             sequences,
-        } => play::generate(seed, [strings, calls], &vmlinux, &sequences)?,
+        } => run::generate(seed, [strings, calls], &vmlinux, &sequences)?,
         Part::Explore {
             seed,
             sequences,
@@ -159,9 +160,9 @@ fn main() -> Result<ExitCode> {
             };
             let files = ["sequences", "rust", "kept"].map(|name| output.join(name));
             let files = files.each_ref().map(PathBuf::as_path);
-            play::explore(seed, &corpus, guidance, &limits, files)?;
+            run::explore(seed, &corpus, guidance, &limits, files)?;
         }
-        Part::Replay { sequences, output } => play::replay(&sequences, output.as_deref())?,
+        Part::Replay { sequences, output } => run::replay(&sequences, output.as_deref())?,
         Part::Compare {
             sequences,
             c,
@@ -179,14 +180,14 @@ fn main() -> Result<ExitCode> {
                 without: &without,
                 all_rules,
             };
-            if !play::compare(&compared, &smallest)? {
+            if !run::compare(&compared, &smallest)? {
                 return Ok(ExitCode::from(DIFFERENT));
             }
         }
         Part::Shrink {
             sequence,
             sequences,
-        } => play::reduce(&sequence, &sequences)?,
+        } => run::reduce(&sequence, &sequences)?,
     }
     Ok(ExitCode::SUCCESS)
 }

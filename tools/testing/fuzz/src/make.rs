@@ -7,6 +7,7 @@
 use fastrand::Rng;
 
 use crate::commands::command;
+use crate::flags::OpenFlags;
 use crate::names::KINDS;
 use crate::step::Act;
 use crate::step::Actor;
@@ -336,7 +337,7 @@ fn one(rng: &mut Rng) -> Step {
         },
         21 => Act::Reopen {
             slot: pick(rng, &[slots::TOKEN, slots::ROOT, slots::OTHER_TOKEN]),
-            flags: 0,
+            flags: OpenFlags::default(),
         },
         22 => Act::Filter {
             prog: around(rng, slots::PROG),

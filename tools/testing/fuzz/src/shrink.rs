@@ -76,16 +76,14 @@ fn needed(steps: &[Step]) -> Vec<Step> {
             | Act::Create { context: slot }
             | Act::Reconfigure { context: slot } => wanted.iter().any(|(_, wanted)| wanted == slot),
             Act::MountData { place, .. } | Act::Remount { place, .. } => {
-                let is_there =
-                    |step: &Step| matches!(step.act, Act::Line { place: at } if at == *place);
-                kept.last().is_some_and(is_there)
-                    || kept
-                        .last()
-                        .is_some_and(|step| matches!(step.act, Act::Remount { .. }))
+                let next = kept.last().map(|step| &step.act);
+                matches!(next, Some(Act::Line { place: at }) if at == place)
+                    || matches!(next, Some(Act::Remount { .. }))
             }
-            Act::Attach { .. } => kept
-                .last()
-                .is_some_and(|step| matches!(step.act, Act::Line { .. })),
+            Act::Attach { .. } => {
+                let next = kept.last().map(|step| &step.act);
+                matches!(next, Some(Act::Line { .. }))
+            }
             Act::Caps(_) => callers.contains(&step.actor),
             Act::Disabled(_) => asks_sysctl,
             _ => false,
@@ -167,10 +165,8 @@ fn simpler(step: &Step) -> Vec<Step> {
                 .collect()
         }
         Act::Reopen { slot, flags } => {
-            let fewer = (0..32)
-                .map(|bit| flags & !(1 << bit))
-                .filter(|fewer| fewer != flags);
             let slot = *slot;
+            let fewer = flags.fewer();
             fewer
                 .map(|flags| with(Act::Reopen { slot, flags }))
                 .collect()

@@ -16,6 +16,7 @@ use anyhow::Result;
 
 use crate::attributes::Attributes;
 use crate::bytes::Bytes;
+use crate::flags::OpenFlags;
 
 /// How many slots a process has.
 pub const SLOTS: u32 = 32;
@@ -183,7 +184,7 @@ pub enum Act {
     /// Opens a descriptor again, by way of /proc/self/fd, with flags of `open`.
     Reopen {
         slot: u32,
-        flags: u32,
+        flags: OpenFlags,
     },
     /// Makes a descriptor of what has nothing to do with tokens; some kinds are made `of` what another slot has.
     Make {
@@ -448,7 +449,7 @@ fn parse(line: &str) -> Result<Step> {
         },
         "reopen" => Act::Reopen {
             slot: words.slot()?,
-            flags: words.below(u32::MAX)?,
+            flags: words.word()?.parse()?,
         },
         "make" => Act::Make {
             kind: words.kind()?,

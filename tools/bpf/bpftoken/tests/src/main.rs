@@ -42,8 +42,8 @@ use crate::world::World;
 /// A test: what it needs is the world.
 type Test = fn(&World) -> anyhow::Result<()>;
 
-/// The groups of tests that take minutes: what `bpftoken` launches and answers for, real managers and loaders among it. `make
-/// integration` runs these; their names begin with `integration::`.
+/// The groups of tests that `make integration` runs, as they take minutes: with real managers and loaders, and of what else is
+/// launched many times. Their names begin with `integration::`.
 const INTEGRATION: [&str; 10] = [
     "check", "convert", "exec", "managers", "nri", "oci", "pages", "probes", "profile", "watch",
 ];

@@ -18,7 +18,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use guest::kernel;
 
-use crate::attrs;
+use crate::calls;
 use crate::grammar::Grammar;
 use crate::judge;
 use crate::judge::Divergence;
@@ -129,7 +129,7 @@ pub fn generate(
         made += options;
     }
     for from in (0..calls).step_by(TOGETHER) {
-        let steps = attrs::sequence(&mut rng, TOGETHER.min(calls - from));
+        let steps = calls::sequence(&mut rng, TOGETHER.min(calls - from));
         file.write_all(step::text(&steps).as_bytes())?;
     }
     Ok(file.flush()?)
