@@ -21,6 +21,7 @@ use rustix::process::Rlimit;
 use rustix::process::Uid;
 use rustix::process::WaitOptions;
 use rustix::thread::CapabilitySet;
+use rustix::thread::CapabilitySets;
 
 use crate::sys;
 
@@ -238,13 +239,18 @@ pub fn drop_capabilities(dropped: CapabilitySet) {
 
 /// Runs `part` with no effective capabilities but `held`, of those that the calling process is permitted.
 pub fn with_capabilities<T>(held: CapabilitySet, part: impl FnOnce() -> T) -> T {
-    let before = rustix::thread::capabilities(None).expect("capget");
-    let mut sets = before;
+    /// Gives back what the thread had, even where a test fails: what else it cleans up needs that.
+    struct Before(CapabilitySets);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            rustix::thread::set_capabilities(None, self.0).expect("capset");
+        }
+    }
+    let before = Before(rustix::thread::capabilities(None).expect("capget"));
+    let mut sets = before.0;
     sets.effective &= held;
     rustix::thread::set_capabilities(None, sets).expect("capset");
-    let result = part();
-    rustix::thread::set_capabilities(None, before).expect("capset");
-    result
+    part()
 }
 
 /// Leaves no descriptor to the calling process but those it has.
