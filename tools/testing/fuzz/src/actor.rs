@@ -41,9 +41,7 @@ use crate::step::Act;
 use crate::step::Caps;
 use crate::step::Kind;
 use crate::step::Step;
-use crate::step::Value;
 use crate::step::FIRST;
-use crate::step::PLACES;
 use crate::step::SLOTS;
 
 /// Says that a descriptor follows, and for which slot.
@@ -58,7 +56,7 @@ pub fn set_disabled(disabled: bool) -> std::io::Result<()> {
 
 /// Makes a place for each mount that may be attached.
 pub fn make_places() {
-    for place in 0..PLACES {
+    for place in 0..SLOTS {
         fs::create_dir(path_of(place)).expect("mkdir");
     }
 }
@@ -147,13 +145,17 @@ impl<'a> Actor<'a> {
             Err(errno) => Outcome::errno(errno.raw_os_error()),
         };
         outcome.messages = match act {
-            Act::Set { context, .. } | Act::Create { context } | Act::Reconfigure { context } => {
-                self.slot(*context).map_or_else(|_| Vec::new(), messages)
-            }
+            Act::Create { context } | Act::Reconfigure { context } => self.messages(*context),
             Act::MountData { .. } | Act::Remount { .. } => self.logged(),
-            _ => Vec::new(),
+            _ => act
+                .option()
+                .map_or_else(Vec::new, |(context, _)| self.messages(context)),
         };
         outcome
+    }
+
+    fn messages(&self, context: u32) -> Vec<Bytes> {
+        self.slot(context).map_or_else(|_| Vec::new(), messages)
     }
 
     /// What the kernel log says of BPF FS.
@@ -178,12 +180,34 @@ impl<'a> Actor<'a> {
                 key,
                 value,
             } => {
+                mount::fsconfig_set_string(self.slot(*context)?.as_fd(), &**key, &**value)?;
+                said_nothing()
+            }
+            Act::SetBinary {
+                context,
+                key,
+                value,
+            } => {
+                mount::fsconfig_set_binary(self.slot(*context)?.as_fd(), &**key, value)?;
+                said_nothing()
+            }
+            Act::SetFlag { context, key } => {
+                mount::fsconfig_set_flag(self.slot(*context)?.as_fd(), &**key)?;
+                said_nothing()
+            }
+            Act::SetPath {
+                context,
+                key,
+                slot,
+                value,
+            } => {
                 let context = self.slot(*context)?.as_fd();
-                match value {
-                    Value::Text(value) => mount::fsconfig_set_string(context, &**key, &**value)?,
-                    Value::Blob(value) => mount::fsconfig_set_binary(context, &**key, value)?,
-                    Value::Flag => mount::fsconfig_set_flag(context, &**key)?,
-                }
+                mount::fsconfig_set_path(context, &**key, &**value, self.slot(*slot)?)?;
+                said_nothing()
+            }
+            Act::SetFd { context, key, slot } => {
+                let context = self.slot(*context)?.as_fd();
+                mount::fsconfig_set_fd(context, &**key, self.slot(*slot)?)?;
                 said_nothing()
             }
             Act::Create { context } => {
@@ -243,11 +267,11 @@ impl<'a> Actor<'a> {
                 self.slots[*slot as usize] = None;
                 said_nothing()
             }
-            Act::Caps(caps) => {
+            Act::Hold { caps } => {
                 hold(*caps)?;
                 said_nothing()
             }
-            Act::Fork => {
+            Act::Fork {} => {
                 self.fork();
                 said_nothing()
             }
@@ -255,7 +279,7 @@ impl<'a> Actor<'a> {
             Act::Show { root } => show(self.slot(*root)?),
             Act::Reopen { slot, flags } => {
                 let path = format!("/proc/self/fd/{}", self.slot(*slot)?.as_raw_fd());
-                let flags = OFlags::from_bits_retain(flags.bits());
+                let flags = OFlags::from_bits_retain(flags.bits() as u32);
                 let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 rustix::fs::open(path, flags, Mode::RUSR).map(drop)?;
                 said_nothing()
@@ -274,7 +298,7 @@ impl<'a> Actor<'a> {
                 sys::attach_filter(&socket, self.slot(*prog)?)?;
                 said_nothing()
             }
-            Act::Disabled(disabled) => match set_disabled(*disabled) {
+            Act::Disable { disabled } => match set_disabled(*disabled) {
                 Ok(()) => said_nothing(),
                 Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
             },
@@ -358,16 +382,15 @@ fn said_nothing() -> Done {
 
 /// Holds of the four capabilities what is asked for and permitted.
 fn hold(caps: Caps) -> Result<(), Errno> {
-    const FOUR: [CapabilitySet; 4] = [
-        CapabilitySet::BPF,
-        CapabilitySet::PERFMON,
-        CapabilitySet::NET_ADMIN,
-        CapabilitySet::SYS_ADMIN,
-    ];
     let mut sets = rustix::thread::capabilities(None)?;
-    for (bit, cap) in FOUR.into_iter().enumerate() {
-        let is_held = caps.0 & (1 << bit) != 0 && sets.permitted.contains(cap);
-        sets.effective.set(cap, is_held);
+    for (cap, set) in [
+        (Caps::BPF, CapabilitySet::BPF),
+        (Caps::PERFMON, CapabilitySet::PERFMON),
+        (Caps::NET_ADMIN, CapabilitySet::NET_ADMIN),
+        (Caps::SYS_ADMIN, CapabilitySet::SYS_ADMIN),
+    ] {
+        let is_held = caps.contains(cap) && sets.permitted.contains(set);
+        sets.effective.set(set, is_held);
     }
     rustix::thread::set_capabilities(None, sets)
 }

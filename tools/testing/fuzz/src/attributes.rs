@@ -209,7 +209,9 @@ impl Attributes {
         }
     }
 
-    pub fn parse<'a>(command: &str, words: impl Iterator<Item = &'a str>) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut words = text.split_ascii_whitespace();
+        let command = words.next().unwrap_or_default();
         let known = COMMANDS.iter().find(|(_, name)| *name == command);
         let (command, _) = known.with_context(|| format!("{command:?} is no command"))?;
         let mut attributes = Self::new(*command);

@@ -3,6 +3,7 @@
 //! Calls of `bpf()` made by chance: a command as it should be, with a few things changed from its token on, by processes in a
 //! container and outside of it, with the descriptors of [`crate::descriptors`].
 
+use bitflags::Flags;
 use fastrand::Rng;
 use guest::attr::BPF_F_TOKEN_FD;
 use guest::attr::SIZE;
@@ -13,12 +14,12 @@ use crate::descriptors;
 use crate::descriptors::Descriptor;
 use crate::descriptors::DELEGATED;
 use crate::descriptors::DESCRIPTORS;
-use crate::flags::OpenFlags;
 use crate::layout::PAGE;
 use crate::privilege::Caller;
 use crate::step::Act;
 use crate::step::Actor;
 use crate::step::Caps;
+use crate::step::OpenFlags;
 use crate::step::Step;
 use crate::step::FIRST;
 use crate::template::common;
@@ -33,27 +34,21 @@ pub fn sequence(rng: &mut Rng, count: usize) -> Vec<Step> {
     calls.sort_by_key(|(caller, _)| (!caller.disabled, caller.outside));
     let mut steps = descriptors::make();
     let mut disabled = true;
-    let mut held = [Caps::ALL; 2];
+    let mut held = [Caps::all(); 2];
     for (caller, act) in calls {
         if disabled != caller.disabled {
             disabled = caller.disabled;
-            steps.push(Step {
-                actor: Actor::Manager,
-                act: Act::Disabled(disabled),
-            });
+            steps.push(Actor::Manager.does(Act::Disable { disabled }));
         }
         let actor = match caller.outside {
             true => Actor::Manager,
             false => Actor::Container,
         };
-        let caps = Caps(caller.caps);
+        let caps = Caps::from_bits_retain(caller.caps);
         if std::mem::replace(&mut held[usize::from(caller.outside)], caps) != caps {
-            steps.push(Step {
-                actor,
-                act: Act::Caps(caps),
-            });
+            steps.push(actor.does(Act::Hold { caps }));
         }
-        steps.push(Step { actor, act });
+        steps.push(actor.does(act));
     }
     steps
 }
@@ -83,8 +78,22 @@ fn reopen(rng: &mut Rng) -> Act {
     ];
     Act::Reopen {
         slot: FDS[rng.usize(..FDS.len())] as u32,
-        flags: OpenFlags::any(rng),
+        flags: open_flags(rng),
     }
+}
+
+/// By chance: an access mode, and more and more seldom other flags.
+fn open_flags(rng: &mut Rng) -> OpenFlags {
+    let (modes, others) = OpenFlags::FLAGS.split_at(3);
+    let mut flags = *modes[rng.usize(..3)].value();
+    while rng.bool() {
+        flags |= *others[rng.usize(..others.len())].value();
+    }
+    // Without O_CREAT, O_EXCL means nothing that is promised.
+    if flags.contains(OpenFlags::EXCL) {
+        flags |= OpenFlags::CREAT;
+    }
+    flags
 }
 
 fn caller(rng: &mut Rng) -> Caller {

@@ -22,6 +22,7 @@ use crate::layout::PAGE;
 use crate::names::Names;
 use crate::names::ATTACHS;
 use crate::names::CMDS;
+use crate::names::KINDS;
 use crate::names::MAPS;
 use crate::names::PROGS;
 use crate::privilege::Caller;
@@ -125,16 +126,14 @@ impl Request {
     fn lacks(&self, names: &Names, masks: [u64; 4]) -> Option<String> {
         let lacks = |kind: usize, value: u32| {
             let bit = 1_u64.checked_shl(value).unwrap_or(0) & names[kind].known;
-            let noun = crate::names::KINDS[kind].noun;
+            let noun = KINDS[kind].noun;
             if bit == 0 {
                 return Some(format!("this kernel has no {noun} {value}"));
             }
             (masks[kind] & bit == 0).then(|| {
-                format!(
-                    "the token does not delegate {noun} {} ({})",
-                    names[kind].name_of(value),
-                    names[kind].describe(kind, masks[kind])
-                )
+                let (name, words) = (names[kind].name_of(value), names[kind].words(masks[kind]));
+                let option = KINDS[kind].option;
+                format!("the token does not delegate {noun} {name} ({option}={words})")
             })
         };
         let command = lacks(CMDS, self.command as u32);

@@ -92,7 +92,7 @@ pub fn outcome(model: &Model<'_>, actor: Actor, call: &Attributes) -> Result<Thi
     if owner != namespace(actor) {
         let step = "the BPF file system belongs to another user namespace";
         refuse(Errno::PERM, step)
-    } else if !set_of(model.caps[actor as usize].0).contains(BPF.set) {
+    } else if !set_of(model.caps[actor as usize].bits()).contains(BPF.set) {
         refuse(Errno::PERM, "this needs CAP_BPF in the user namespace")
     } else if owner == Actor::Manager {
         let step = "the initial user namespace has none: there, CAP_BPF does what a token does";

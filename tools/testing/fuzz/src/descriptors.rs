@@ -16,7 +16,6 @@ use crate::step::Act;
 use crate::step::Actor;
 use crate::step::Kind;
 use crate::step::Step;
-use crate::step::Value;
 use crate::step::FIRST;
 
 /// The descriptors, by their slots.
@@ -121,13 +120,10 @@ pub fn make() -> Vec<Step> {
     instance(&mut steps, Actor::Container, &nothing, undelegated);
     let initial = Descriptor::InitialRoot as u32;
     instance(&mut steps, Actor::Manager, &all, initial);
-    steps.push(Step {
-        actor: Actor::Manager,
-        act: Act::Pass {
-            slot: initial,
-            actor: Actor::Container,
-        },
-    });
+    steps.push(Actor::Manager.does(Act::Pass {
+        slot: initial,
+        actor: Actor::Container,
+    }));
     steps.extend(DESCRIPTORS.into_iter().filter_map(other).map(inside));
     steps.extend(DESCRIPTORS.map(|descriptor| {
         let (slot, actor) = (descriptor as u32, Actor::Manager);
@@ -137,37 +133,29 @@ pub fn make() -> Vec<Step> {
 }
 
 fn inside(act: Act) -> Step {
-    let actor = Actor::Container;
-    Step { actor, act }
+    Actor::Container.does(act)
 }
 
 /// A BPF FS of an actor with these options, and its root.
 fn instance(steps: &mut Vec<Step>, actor: Actor, values: &[&str; 4], root: u32) {
     let manager = Actor::Manager;
     let context = CONTEXT;
-    steps.push(Step {
-        actor,
-        act: Act::Open { to: context },
-    });
+    steps.push(actor.does(Act::Open { to: context }));
     if actor != manager {
-        let act = Act::Pass {
+        steps.push(actor.does(Act::Pass {
             slot: context,
             actor: manager,
-        };
-        steps.push(Step { actor, act });
+        }));
     }
     let options = KINDS.iter().zip(values);
     let options = options.filter(|(_, value)| !value.is_empty());
     let options = options.map(|(kind, value)| Act::Set {
         context,
         key: kind.option.into(),
-        value: Value::Text((*value).into()),
+        value: (*value).into(),
     });
     let acts = options.chain([Act::Create { context }]);
-    steps.extend(acts.map(|act| Step {
-        actor: manager,
-        act,
-    }));
+    steps.extend(acts.map(|act| manager.does(act)));
     let acts = [
         Act::Mount { context, to: MOUNT },
         Act::Root {
@@ -175,7 +163,7 @@ fn instance(steps: &mut Vec<Step>, actor: Actor, values: &[&str; 4], root: u32) 
             to: root,
         },
     ];
-    steps.extend(acts.map(|act| Step { actor, act }));
+    steps.extend(acts.map(|act| actor.does(act)));
 }
 
 /// How a descriptor is made that is neither a token nor the root of a BPF FS.

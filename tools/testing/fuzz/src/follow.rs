@@ -20,7 +20,6 @@ use crate::step::Act;
 use crate::step::Actor;
 use crate::step::Kind;
 use crate::step::Step;
-use crate::step::Value;
 
 impl Model<'_> {
     /// Takes what a step has come to for what is there now.
@@ -123,11 +122,11 @@ impl Model<'_> {
                 self.slots[actor as usize][*slot as usize] = Thing::Nothing;
                 return;
             }
-            Act::Caps(caps) => {
+            Act::Hold { caps } => {
                 self.caps[actor as usize] = *caps;
                 return;
             }
-            Act::Disabled(disabled) => {
+            Act::Disable { disabled } => {
                 self.disabled = *disabled;
                 return;
             }
@@ -157,7 +156,7 @@ impl Model<'_> {
         Thing::Context(self.contexts.len() - 1)
     }
 
-    fn set(&mut self, actor: Actor, context: u32, of: (&[u8], &Value)) {
+    fn set(&mut self, actor: Actor, context: u32, of: (&[u8], &[u8])) {
         let (expected, masks) = self.setting(actor, context, of, self.rules);
         let kind = options::kind_of(of.0);
         let (Some(kind), Thing::Context(context)) = (kind, self.slot(actor, context)) else {

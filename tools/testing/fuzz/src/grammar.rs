@@ -17,7 +17,6 @@ use crate::step::Act;
 use crate::step::Actor;
 use crate::step::Caps;
 use crate::step::Step;
-use crate::step::Value;
 use crate::step::FIRST;
 
 /// Who sets an option.
@@ -68,22 +67,21 @@ impl<'a> Grammar<'a> {
         let most = if self.items.one_in(2) { 8 } else { 80 };
         let count = self.items.rng.usize(1..=most);
         let all_allowed = self.items.one_in(2);
-        let mut settings: Vec<_> = (0..count).map(|_| self.setting(all_allowed)).collect();
+        let settings = (0..count).map(|_| self.setting(context, all_allowed));
+        let mut settings: Vec<_> = settings.collect();
         // What the container sets comes first.
-        settings.sort_by_key(|(by, _, _)| *by != Setter::Container);
-        let mut step = |actor, act| steps.push(Step { actor, act });
+        settings.sort_by_key(|(by, _)| *by != Setter::Container);
+        let mut step = |actor: Actor, act| steps.push(actor.does(act));
         let (inside, manager) = (Actor::Container, Actor::Manager);
         step(inside, Act::Open { to: context });
-        let mut caps = Caps::ALL;
+        let mut caps = Caps::all();
         let mut made = 0;
         let mut is_passed = false;
-        for (by, key, value) in settings {
-            made += usize::from(options::kind_of(&key).is_some());
-            let set = Act::Set {
-                context,
-                key,
-                value,
-            };
+        for (by, set) in settings {
+            made += usize::from(
+                set.option()
+                    .is_some_and(|(_, key)| options::kind_of(key).is_some()),
+            );
             if by == Setter::Container {
                 step(inside, set);
                 continue;
@@ -93,16 +91,16 @@ impl<'a> Grammar<'a> {
                 step(inside, Act::Pass { slot, actor });
             }
             let held = match by {
-                Setter::Unprivileged => Caps(Caps::ALL.0 & !(1 << 3)),
-                _ => Caps::ALL,
+                Setter::Unprivileged => Caps::all().difference(Caps::SYS_ADMIN),
+                _ => Caps::all(),
             };
             if std::mem::replace(&mut caps, held) != held {
-                step(manager, Act::Caps(held));
+                step(manager, Act::Hold { caps: held });
             }
             step(manager, set);
         }
-        if caps != Caps::ALL {
-            step(manager, Act::Caps(Caps::ALL));
+        if caps != Caps::all() {
+            step(manager, Act::Hold { caps: Caps::all() });
         }
         if !is_passed {
             let (slot, actor) = (context, manager);
@@ -131,7 +129,7 @@ impl<'a> Grammar<'a> {
         made
     }
 
-    fn setting(&mut self, all_allowed: bool) -> (Setter, Bytes, Value) {
+    fn setting(&mut self, context: u32, all_allowed: bool) -> (Setter, Act) {
         let by = match self.items.rng.u8(..20) {
             0..3 => Setter::Container,
             3..5 => Setter::Unprivileged,
@@ -146,14 +144,31 @@ impl<'a> Grammar<'a> {
                 self.items.value(kind, all_allowed),
             )
         };
-        let value = Bytes(without_zeros(value));
-        let value = match self.items.rng.u8(..100) {
-            0 => Value::Flag,
-            1 => Value::Blob(value),
-            _ => Value::Text(value),
+        let [key, value] = [key, value].map(|bytes| Bytes(without_zeros(bytes)));
+        let set = match self.items.rng.u8(..100) {
+            0 => Act::SetFlag { context, key },
+            1 => {
+                let slot = context;
+                Act::SetFd { context, key, slot }
+            }
+            2 => Act::SetPath {
+                context,
+                key,
+                slot: context,
+                value,
+            },
+            3 => Act::SetBinary {
+                context,
+                key,
+                value,
+            },
+            _ => Act::Set {
+                context,
+                key,
+                value,
+            },
         };
-        let key = Bytes(without_zeros(key));
-        (by, key, value)
+        (by, set)
     }
 
     fn data(&mut self, steps: &mut Vec<Step>) -> usize {
@@ -257,10 +272,7 @@ fn mounted(steps: &mut Vec<Step>, data: Bytes, remount: Option<Bytes>) {
     let remount = remount.map(|data| Act::Remount { place, data });
     let acts = [Act::MountData { place, data }].into_iter().chain(remount);
     let acts = acts.chain([Act::Line { place }, Act::Detach { place }]);
-    steps.extend(acts.map(|act| Step {
-        actor: Actor::Manager,
-        act,
-    }));
+    steps.extend(acts.map(|act| Actor::Manager.does(act)));
 }
 
 /// System calls take strings that end with a zero.

@@ -14,7 +14,6 @@ use crate::attributes::Attributes;
 use crate::creation;
 use crate::difference;
 use crate::expected;
-use crate::flags::OpenFlags;
 use crate::model::Model;
 use crate::model::Thing;
 use crate::names::Names;
@@ -25,6 +24,7 @@ use crate::rules::Rule;
 use crate::rules::Rules;
 use crate::step::Act;
 use crate::step::Actor;
+use crate::step::OpenFlags;
 use crate::step::Step;
 use crate::template;
 
@@ -100,7 +100,7 @@ impl Judge<'_> {
                 key,
                 value,
             } if !differs => {
-                let of = (&**key, value);
+                let of = (&**key, &**value);
                 let setting = |model: &Model<'_>, rules| model.setting(actor, *context, of, rules);
                 let of_c = setting(&self.c, self.c.rules);
                 let of_rust = setting(&self.rust, self.rust.rules);
@@ -196,15 +196,15 @@ impl Judge<'_> {
                 let names = named.iter().any(Option::is_some);
                 (names && rules.has(Rule::Remount)).then_some(Rule::Remount)
             }
-            Act::Set { context, key, .. } => {
-                let Thing::Context(context) = self.rust.slot(step.actor, *context) else {
+            act => {
+                let (context, key) = act.option()?;
+                let Thing::Context(context) = self.rust.slot(step.actor, context) else {
                     return None;
                 };
                 options::kind_of(key)?;
                 self.rust.contexts[context].remount?;
                 rules.has(Rule::Remount).then_some(Rule::Remount)
             }
-            _ => None,
         }
     }
 
@@ -249,10 +249,11 @@ impl Judge<'_> {
             self.c.slot(actor, slot),
             Thing::Token { .. } | Thing::Path { token: true }
         );
-        let is_contradictory = flags.has("creat") && flags.has("directory");
-        let is_valid = !flags.has("path") && !is_contradictory;
+        let is_contradictory = flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY);
+        let is_valid = !flags.contains(OpenFlags::PATH) && !is_contradictory;
         // C opens it; that it cannot be used with O_DIRECT, it finds afterwards.
-        let opened = if flags.has("direct") { libc::EINVAL } else { 0 };
+        let is_direct = flags.contains(OpenFlags::DIRECT);
+        let opened = if is_direct { libc::EINVAL } else { 0 };
         let mut expected = c.clone();
         if is_token && is_valid && c.errno == opened && self.rust.rules.has(Rule::D6) {
             expected.errno = Errno::NXIO.raw_os_error();

@@ -13,9 +13,6 @@ use crate::attributes::Attributes;
 use crate::command::Refusal;
 use crate::layout::memory;
 use crate::outcome::Outcome;
-use crate::template::BTF_LOG;
-use crate::template::COMMON_LOG;
-use crate::template::PROG_LOG;
 
 /// The line that C writes when the descriptor that comes with a map is no token's.
 const MAP_LINE: &str = "Invalid map_token_fd.\n";
@@ -38,20 +35,64 @@ enum Where {
     Common,
 }
 
-/// `level`, `size` and `address` of a log, as the caller gives them.
-#[derive(PartialEq)]
-struct Arguments {
-    level: u32,
-    size: u32,
-    address: u64,
+/// Level, size and address of a log.
+type LogFields = [Field; 3];
+
+pub const PROG_LOG: LogFields = [
+    prog_load::log_level,
+    prog_load::log_size,
+    prog_load::log_buf,
+];
+pub const BTF_LOG: LogFields = [
+    btf_load::btf_log_level,
+    btf_load::btf_log_size,
+    btf_load::btf_log_buf,
+];
+pub const COMMON_LOG: LogFields = [common::log_level, common::log_size, common::log_buf];
+
+/// A log as the caller gives it.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Arguments {
+    pub level: u32,
+    pub size: u32,
+    pub address: u64,
 }
 
 impl Arguments {
-    const NONE: Self = Self {
+    pub const NONE: Self = Self {
         level: 0,
         size: 0,
         address: 0,
     };
+    /// At level 1, of all the room there is.
+    pub const LARGE: Self = Self {
+        level: 1,
+        size: memory::LOG_SIZE as u32,
+        address: memory::LOG as u64,
+    };
+
+    pub fn set(self, attr: &mut Attr, [level, size, address]: LogFields) {
+        attr.set(level, self.level.into());
+        attr.set(size, self.size.into());
+        attr.set(address, self.address);
+    }
+
+    fn get(attr: &Attr, [level, size, address]: LogFields) -> Self {
+        Self {
+            level: attr.u32(level),
+            size: attr.u32(size),
+            address: attr.get(address),
+        }
+    }
+
+    /// Those that a command has in its own attributes.
+    pub fn of(call: &Attributes) -> Self {
+        match call.command {
+            Command::ProgLoad => Self::get(&call.attr, PROG_LOG),
+            Command::BtfLoad => Self::get(&call.attr, BTF_LOG),
+            _ => Self::NONE,
+        }
+    }
 
     /// `bpf_verifier_log_attr_valid()`.
     fn are_valid(&self) -> bool {
@@ -73,35 +114,24 @@ enum Given {
 
 impl Given {
     fn of(call: &Attributes) -> Self {
-        let arguments = |attr: &Attr, [level, size, address]: [Field; 3]| Arguments {
-            level: attr.u32(level),
-            size: attr.u32(size),
-            address: attr.get(address),
-        };
         let length = |place, attr: &Attr, field: Field| {
             (attr.size as usize >= field.at + 4).then_some((place, field))
         };
         let (common, common_length) = match &call.common {
             None => (Arguments::NONE, None),
             Some(attr) => (
-                arguments(attr, COMMON_LOG),
+                Arguments::get(attr, COMMON_LOG),
                 length(Where::Common, attr, common::log_true_size),
             ),
         };
-        let (own, own_length) = match call.command {
-            Command::MapCreate | Command::TokenCreate => (Arguments::NONE, None),
-            Command::ProgLoad => {
-                let true_size = prog_load::log_true_size;
-                let length = length(Where::Attr, &call.attr, true_size);
-                (arguments(&call.attr, PROG_LOG), length)
-            }
-            Command::BtfLoad => {
-                let true_size = btf_load::btf_log_true_size;
-                let length = length(Where::Attr, &call.attr, true_size);
-                (arguments(&call.attr, BTF_LOG), length)
-            }
+        let true_size = match call.command {
+            Command::MapCreate | Command::TokenCreate => None,
+            Command::ProgLoad => Some(prog_load::log_true_size),
+            Command::BtfLoad => Some(btf_load::btf_log_true_size),
             _ => return Self::Nothing,
         };
+        let own = Arguments::of(call);
+        let own_length = true_size.and_then(|field| length(Where::Attr, &call.attr, field));
         if !own.are_valid() || !common.are_valid() {
             return Self::Invalid;
         }

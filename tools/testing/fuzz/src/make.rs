@@ -5,16 +5,15 @@
 //! Slots have customary uses, so that steps that were made without each other fit together: see [`slots`].
 
 use fastrand::Rng;
+use guest::sys::Command;
 
 use crate::commands::command;
-use crate::flags::OpenFlags;
 use crate::names::KINDS;
 use crate::step::Act;
 use crate::step::Actor;
 use crate::step::Caps;
+use crate::step::OpenFlags;
 use crate::step::Step;
-use crate::step::Value;
-use crate::step::PLACES;
 
 /// What is usually in a slot.
 pub mod slots {
@@ -61,7 +60,7 @@ pub fn around(rng: &mut Rng, usual: u32) -> u32 {
 }
 
 /// What the value of an option may be.
-fn value(rng: &mut Rng, kind: usize) -> String {
+fn value(rng: &mut Rng, kind: usize) -> &'static str {
     const VALUES: [&[&str]; 4] = [
         &[
             "any",
@@ -109,21 +108,21 @@ fn value(rng: &mut Rng, kind: usize) -> String {
             "0x8000000000000001",
         ],
     ];
-    pick(rng, VALUES[kind]).to_owned()
+    pick(rng, VALUES[kind])
 }
 
 fn set(rng: &mut Rng, context: u32) -> Act {
     let kind = rng.usize(..KINDS.len());
     let (key, value) = match rng.u32(..16) {
-        0 => ("mode", "0700".to_owned()),
-        1 => ("uid", "0".to_owned()),
-        2 => ("nonsense", "1".to_owned()),
+        0 => ("mode", "0700"),
+        1 => ("uid", "0"),
+        2 => ("nonsense", "1"),
         _ => (KINDS[kind].option, value(rng, kind)),
     };
     Act::Set {
         context,
         key: key.into(),
-        value: Value::Text(value.as_str().into()),
+        value: value.into(),
     }
 }
 
@@ -131,98 +130,65 @@ fn set(rng: &mut Rng, context: u32) -> Act {
 fn delegated(rng: &mut Rng) -> Vec<Step> {
     use Actor::Container;
     use Actor::Manager;
-    let mut steps = Vec::new();
-    let mut step = |actor, act| steps.push(Step { actor, act });
-    let (context, mount, root) = (slots::CONTEXT, slots::MOUNT, slots::ROOT);
+    let (context, mount, root, to) = (slots::CONTEXT, slots::MOUNT, slots::ROOT, slots::TOKEN);
     let all = rng.bool();
-    step(Container, Act::Open { to: context });
-    step(
-        Container,
-        Act::Pass {
-            slot: context,
-            actor: Manager,
-        },
-    );
+    let mut steps = vec![
+        Container.does(Act::Open { to: context }),
+        Container.does(pass(context, Manager)),
+    ];
     for (kind, of_kind) in KINDS.iter().enumerate() {
-        let value = if all {
-            "any".to_owned()
-        } else {
-            value(rng, kind)
-        };
-        let key = of_kind.option.into();
-        let value = Value::Text(value.as_str().into());
-        step(
-            Manager,
-            Act::Set {
-                context,
-                key,
-                value,
-            },
-        );
+        let value = if all { "any" } else { value(rng, kind) };
+        steps.push(Manager.does(Act::Set {
+            context,
+            key: of_kind.option.into(),
+            value: value.into(),
+        }));
     }
-    step(
-        pick(rng, &[Manager, Manager, Manager, Container]),
-        Act::Create { context },
-    );
-    step(Container, Act::Mount { context, to: mount });
-    step(Container, Act::Root { mount, to: root });
-    let attributes = command(rng, guest::sys::Command::TokenCreate);
-    step(
-        Container,
-        Act::Bpf {
-            to: slots::TOKEN,
-            attributes,
-        },
-    );
+    let creator = pick(rng, &[Manager, Manager, Manager, Container]);
+    let attributes = command(rng, Command::TokenCreate);
+    steps.extend([
+        creator.does(Act::Create { context }),
+        Container.does(Act::Mount { context, to: mount }),
+        Container.does(Act::Root { mount, to: root }),
+        Container.does(Act::Bpf { to, attributes }),
+    ]);
     steps
+}
+
+fn pass(slot: u32, actor: Actor) -> Act {
+    Act::Pass { slot, actor }
+}
+
+fn hold(rng: &mut Rng) -> Act {
+    let caps = Caps::from_bits_retain(rng.u8(..16));
+    Act::Hold { caps }
 }
 
 /// A remount that may take back.
 fn remount(rng: &mut Rng) -> Vec<Step> {
+    let (root, context) = (slots::ROOT, slots::PICKED);
     let picker = pick(rng, &[Actor::Manager, Actor::Manager, Actor::Container]);
     let mut steps = Vec::new();
-    let mut step = |actor, act| steps.push(Step { actor, act });
     if picker == Actor::Manager {
-        let slot = slots::ROOT;
-        step(
-            Actor::Container,
-            Act::Pass {
-                slot,
-                actor: Actor::Manager,
-            },
-        );
+        steps.push(Actor::Container.does(pass(root, Actor::Manager)));
     }
-    let context = slots::PICKED;
-    step(
-        picker,
-        Act::Pick {
-            root: slots::ROOT,
-            to: context,
-        },
-    );
+    steps.push(picker.does(Act::Pick { root, to: context }));
     for _ in 0..=rng.u32(..2) {
-        step(picker, set(rng, context));
+        steps.push(picker.does(set(rng, context)));
     }
     // Who sets need not be who applies, nor hold what they held.
     let applier = match rng.u32(..4) {
         0 => Actor::Container,
         1 => {
-            step(picker, Act::Caps(Caps(rng.u8(..16))));
+            steps.push(picker.does(hold(rng)));
             picker
         }
         _ => picker,
     };
     if applier != picker {
-        let slot = context;
-        step(
-            picker,
-            Act::Pass {
-                slot,
-                actor: applier,
-            },
-        );
+        steps.push(picker.does(pass(context, applier)));
     }
-    step(applier, Act::Reconfigure { context });
+    steps.push(applier.does(Act::Reconfigure { context }));
     steps
 }
 
@@ -232,22 +198,14 @@ pub fn some(rng: &mut Rng) -> Vec<Step> {
         0 | 1 => remount(rng),
         3..6 => {
             let actor = actor(rng);
-            let caps = Act::Caps(Caps(rng.u8(..16)));
-            let acts = [caps, bpf(rng)];
-            acts.map(|act| Step { actor, act }).to_vec()
+            [hold(rng), bpf(rng)].map(|act| actor.does(act)).to_vec()
         }
         2 => {
             let slot = around(rng, slots::TOKEN);
             let other = pick(rng, &[Actor::Worker, Actor::Manager, Actor::Nested]);
             vec![
-                Step {
-                    actor: Actor::Container,
-                    act: Act::Pass { slot, actor: other },
-                },
-                Step {
-                    actor: other,
-                    act: bpf(rng),
-                },
+                Actor::Container.does(pass(slot, other)),
+                other.does(bpf(rng)),
             ]
         }
         _ => vec![one(rng)],
@@ -255,23 +213,20 @@ pub fn some(rng: &mut Rng) -> Vec<Step> {
 }
 
 fn bpf(rng: &mut Rng) -> Act {
-    use guest::sys::Command;
-    let (command_of, usual) = pick(
-        rng,
-        &[
-            (Command::MapCreate, slots::MAP),
-            (Command::MapCreate, slots::MAP),
-            (Command::ProgLoad, slots::PROG),
-            (Command::ProgLoad, slots::PROG),
-            (Command::BtfLoad, slots::BTF),
-            (Command::BtfGetFdById, slots::BTF),
-            (Command::TokenCreate, slots::TOKEN),
-            (Command::TokenCreate, slots::OTHER_TOKEN),
-            (Command::ObjGetInfoByFd, 0),
-            (Command::ProgAttach, 0),
-            (Command::LinkCreate, 15),
-        ],
-    );
+    const USUAL: [(Command, u32); 11] = [
+        (Command::MapCreate, slots::MAP),
+        (Command::MapCreate, slots::MAP),
+        (Command::ProgLoad, slots::PROG),
+        (Command::ProgLoad, slots::PROG),
+        (Command::BtfLoad, slots::BTF),
+        (Command::BtfGetFdById, slots::BTF),
+        (Command::TokenCreate, slots::TOKEN),
+        (Command::TokenCreate, slots::OTHER_TOKEN),
+        (Command::ObjGetInfoByFd, 0),
+        (Command::ProgAttach, 0),
+        (Command::LinkCreate, 15),
+    ];
+    let (command_of, usual) = pick(rng, &USUAL);
     Act::Bpf {
         to: around(rng, usual),
         attributes: command(rng, command_of),
@@ -279,92 +234,86 @@ fn bpf(rng: &mut Rng) -> Act {
 }
 
 fn one(rng: &mut Rng) -> Step {
+    use slots::*;
+    const PLACES: u32 = 4;
     let act = match rng.u32(..40) {
-        0 => Act::Open {
-            to: pick(rng, &[slots::CONTEXT, slots::OTHER_CONTEXT]),
-        },
+        0 => {
+            let to = pick(rng, &[CONTEXT, OTHER_CONTEXT]);
+            Act::Open { to }
+        }
         1..4 => {
-            let context = pick(rng, &[slots::CONTEXT, slots::OTHER_CONTEXT, slots::PICKED]);
+            let context = pick(rng, &[CONTEXT, OTHER_CONTEXT, PICKED]);
             set(rng, context)
         }
-        4 => Act::Create {
-            context: pick(rng, &[slots::CONTEXT, slots::OTHER_CONTEXT]),
-        },
-        5 => pick_mount(rng),
+        4 => {
+            let context = pick(rng, &[CONTEXT, OTHER_CONTEXT]);
+            Act::Create { context }
+        }
+        5 => {
+            let (context, to) = pick(rng, &[(CONTEXT, MOUNT), (OTHER_CONTEXT, OTHER_MOUNT)]);
+            Act::Mount { context, to }
+        }
         6 => {
-            let (mount, to) = pick(
-                rng,
-                &[
-                    (slots::MOUNT, slots::ROOT),
-                    (slots::OTHER_MOUNT, slots::OTHER_ROOT),
-                    (slots::ROOT, slots::OTHER_ROOT),
-                ],
-            );
+            const USUAL: [(u32, u32); 3] =
+                [(MOUNT, ROOT), (OTHER_MOUNT, OTHER_ROOT), (ROOT, OTHER_ROOT)];
+            let (mount, to) = pick(rng, &USUAL);
             Act::Root { mount, to }
         }
-        7 => Act::Pick {
-            root: around(rng, slots::ROOT),
-            to: slots::PICKED,
-        },
-        8 => Act::Reconfigure {
-            context: pick(rng, &[slots::PICKED, slots::CONTEXT]),
-        },
-        9 => Act::Attach {
-            mount: pick(rng, &[slots::MOUNT, slots::OTHER_MOUNT]),
-            place: rng.u32(..PLACES),
-        },
-        10 => Act::Detach {
-            place: rng.u32(..PLACES),
-        },
-        11..13 => Act::Pass {
-            slot: rng.u32(..slots::COUNT),
-            actor: actor(rng),
-        },
-        13 => Act::Close {
-            slot: rng.u32(..12),
-        },
-        14..17 => Act::Caps(Caps(match rng.u32(..4) {
-            0 => 0xf,
-            1 => 0,
-            _ => rng.u8(..16),
-        })),
-        17 => Act::Fork,
-        18..20 => Act::Tell {
-            slot: pick(rng, &[slots::TOKEN, slots::OTHER_TOKEN, slots::ROOT]),
-        },
-        20 => Act::Show {
-            root: pick(rng, &[slots::ROOT, slots::OTHER_ROOT, slots::TOKEN]),
-        },
-        21 => Act::Reopen {
-            slot: pick(rng, &[slots::TOKEN, slots::ROOT, slots::OTHER_TOKEN]),
-            flags: OpenFlags::default(),
-        },
-        22 => Act::Filter {
-            prog: around(rng, slots::PROG),
-        },
-        23 => {
-            return Step {
-                actor: Actor::Manager,
-                act: Act::Disabled(rng.bool()),
+        7 => {
+            let root = around(rng, ROOT);
+            Act::Pick { root, to: PICKED }
+        }
+        8 => {
+            let context = pick(rng, &[PICKED, CONTEXT]);
+            Act::Reconfigure { context }
+        }
+        9 => {
+            let mount = pick(rng, &[MOUNT, OTHER_MOUNT]);
+            let place = rng.u32(..PLACES);
+            Act::Attach { mount, place }
+        }
+        10 => {
+            let place = rng.u32(..PLACES);
+            Act::Detach { place }
+        }
+        11..13 => pass(rng.u32(..COUNT), actor(rng)),
+        13 => {
+            let slot = rng.u32(..12);
+            Act::Close { slot }
+        }
+        14..17 => match rng.u32(..4) {
+            0 => Act::Hold { caps: Caps::all() },
+            1 => {
+                let caps = Caps::empty();
+                Act::Hold { caps }
             }
+            _ => hold(rng),
+        },
+        17 => Act::Fork {},
+        18..20 => {
+            let slot = pick(rng, &[TOKEN, OTHER_TOKEN, ROOT]);
+            Act::Tell { slot }
+        }
+        20 => {
+            let root = pick(rng, &[ROOT, OTHER_ROOT, TOKEN]);
+            Act::Show { root }
+        }
+        21 => {
+            let slot = pick(rng, &[TOKEN, ROOT, OTHER_TOKEN]);
+            let flags = OpenFlags::RDONLY;
+            Act::Reopen { slot, flags }
+        }
+        22 => {
+            let prog = around(rng, PROG);
+            Act::Filter { prog }
+        }
+        23 => {
+            let disabled = rng.bool();
+            return Actor::Manager.does(Act::Disable { disabled });
         }
         _ => bpf(rng),
     };
-    Step {
-        actor: actor(rng),
-        act,
-    }
-}
-
-fn pick_mount(rng: &mut Rng) -> Act {
-    let (context, to) = pick(
-        rng,
-        &[
-            (slots::CONTEXT, slots::MOUNT),
-            (slots::OTHER_CONTEXT, slots::OTHER_MOUNT),
-        ],
-    );
-    Act::Mount { context, to }
+    actor(rng).does(act)
 }
 
 /// A sequence made from nothing.
@@ -422,23 +371,17 @@ fn mutate(rng: &mut Rng, steps: &mut Vec<Step>, corpus: &[Vec<Step>]) {
 
 /// Changes an argument of a step.
 fn change(rng: &mut Rng, steps: &mut [Step]) {
-    let with_arguments: Vec<_> = steps
-        .iter_mut()
-        .filter(|step| matches!(step.act, Act::Bpf { .. } | Act::Set { .. } | Act::Caps(_)))
-        .collect();
-    if with_arguments.is_empty() {
+    let has_arguments =
+        |act: &Act| matches!(act, Act::Bpf { .. } | Act::Set { .. } | Act::Hold { .. });
+    let acts = steps.iter_mut().map(|step| &mut step.act);
+    let mut acts: Vec<_> = acts.filter(|act| has_arguments(act)).collect();
+    if acts.is_empty() {
         return;
     }
-    let index = rng.usize(..with_arguments.len());
-    for (_, step) in with_arguments
-        .into_iter()
-        .enumerate()
-        .filter(|(at, _)| *at == index)
-    {
-        match &mut step.act {
-            Act::Bpf { attributes, .. } => crate::commands::change(rng, attributes),
-            Act::Set { context, .. } => step.act = set(rng, *context),
-            _ => step.act = Act::Caps(Caps(rng.u8(..16))),
-        }
+    let act = acts.swap_remove(rng.usize(..acts.len()));
+    match act {
+        Act::Bpf { attributes, .. } => crate::commands::change(rng, attributes),
+        Act::Set { context, .. } => *act = set(rng, *context),
+        _ => *act = hold(rng),
     }
 }

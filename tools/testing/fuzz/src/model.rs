@@ -14,8 +14,6 @@ use crate::rules::Rule;
 use crate::rules::Rules;
 use crate::step::Actor;
 use crate::step::Caps;
-use crate::step::Value;
-use crate::step::PLACES;
 use crate::step::SLOTS;
 
 pub type Masks = [u64; 4];
@@ -72,7 +70,7 @@ pub struct Model<'a> {
     pub contexts: Vec<FsContext>,
     pub slots: [[Thing; SLOTS as usize]; Actor::ALL.len()],
     /// What `mount(2)` has mounted.
-    pub places: [[Option<usize>; PLACES as usize]; Actor::ALL.len()],
+    pub places: [[Option<usize>; SLOTS as usize]; Actor::ALL.len()],
     pub caps: [Caps; Actor::ALL.len()],
     pub disabled: bool,
 }
@@ -87,7 +85,7 @@ impl<'a> Model<'a> {
             contexts: Vec::new(),
             slots: Default::default(),
             places: Default::default(),
-            caps: [Caps::ALL; 4],
+            caps: [Caps::all(); 4],
             disabled: true,
         }
     }
@@ -117,8 +115,7 @@ impl<'a> Model<'a> {
 
     /// Whether a process has CAP_SYS_ADMIN in the initial user namespace.
     pub fn may_delegate(&self, actor: Actor) -> bool {
-        const SYS_ADMIN: u8 = 1 << 3;
-        actor == Actor::Manager && self.caps[actor as usize].0 & SYS_ADMIN != 0
+        actor == Actor::Manager && self.caps[actor as usize].contains(Caps::SYS_ADMIN)
     }
 
     /// How a process stands to tokens of the container.
@@ -128,7 +125,7 @@ impl<'a> Model<'a> {
             disabled: self.disabled,
             caps: match actor {
                 Actor::Nested => 0,
-                _ => self.caps[actor as usize].0,
+                _ => self.caps[actor as usize].bits(),
             },
         }
     }
@@ -138,7 +135,7 @@ impl<'a> Model<'a> {
         &self,
         actor: Actor,
         context: u32,
-        of: (&[u8], &Value),
+        of: (&[u8], &[u8]),
         rules: Rules,
     ) -> (Expected, Masks) {
         let Thing::Context(context) = self.slot(actor, context) else {

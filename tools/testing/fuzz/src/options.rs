@@ -2,14 +2,13 @@
 
 //! What mount options must come to: rule 1 of the design, C's way and ours.
 
+use guest::enums::Enumerators;
 use rustix::io::Errno;
 
-use crate::names::Enumerators;
 use crate::names::Names;
 use crate::names::KINDS;
 use crate::rules::Rule;
 use crate::rules::Rules;
-use crate::step::Value;
 
 /// What `strndup_user()` takes for a value, with the zero behind it.
 const LONGEST: usize = 256;
@@ -58,13 +57,13 @@ impl Reason {
 /// What an option that is set on a context must come to.
 pub fn setting(
     names: &Names,
-    (key, value): (&[u8], &Value),
+    (key, value): (&[u8], &[u8]),
     privileged: bool,
     rules: Rules,
     masks: &mut [u64; 4],
 ) -> Expected {
-    match (value, kind_of(key)) {
-        (Value::Text(value), Some(kind)) if (1..LONGEST).contains(&value.len()) => {
+    match kind_of(key) {
+        Some(kind) if (1..LONGEST).contains(&value.len()) => {
             set(names, kind, value, privileged, rules, masks)
         }
         _ => Expected::Same,

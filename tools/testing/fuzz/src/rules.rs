@@ -29,27 +29,11 @@ pub enum Rule {
     Remount,
 }
 
-pub const ALL: [Rule; 7] = [
-    Rule::D1,
-    Rule::D2,
-    Rule::D4,
-    Rule::D6,
-    Rule::Restrict,
-    Rule::Cookie,
-    Rule::Remount,
-];
-
 impl Rule {
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::D1 => "a number adds to what came before",
-            Self::D2 => "common_attrs is no command",
-            Self::D4 => "a refusal says why",
-            Self::D6 => "a token cannot be opened again",
-            Self::Restrict => "a token may permit less than its source, or be made of a token",
-            Self::Cookie => "a BPF FS and its tokens have a cookie",
-            Self::Remount => "a remount changes what is delegated",
-        }
+    pub fn title(self) -> String {
+        let value = self.to_possible_value();
+        let help = value.as_ref().and_then(|value| value.get_help());
+        help.map(ToString::to_string).unwrap_or_default()
     }
 }
 
@@ -69,7 +53,8 @@ impl Rules {
 
     /// What the Rust kernel does, if `without` were not among the differences.
     pub fn all_but(without: &[Rule]) -> Self {
-        let rules = ALL.into_iter().filter(|rule| !without.contains(rule));
+        let all = Rule::value_variants().iter().copied();
+        let rules = all.filter(|rule| !without.contains(rule));
         Self(rules.fold(0, |rules, rule| rules | (1 << rule as u8)))
     }
 
@@ -84,7 +69,8 @@ impl Rules {
     /// Those without which a prediction would be another one.
     pub fn that_matter<T: PartialEq>(self, predict: impl Fn(Self) -> T) -> Vec<Rule> {
         let all = predict(self);
-        let in_force = ALL.into_iter().filter(|rule| self.has(*rule));
+        let every = Rule::value_variants().iter().copied();
+        let in_force = every.filter(|rule| self.has(*rule));
         in_force
             .filter(|rule| predict(self.without(*rule)) != all)
             .collect()

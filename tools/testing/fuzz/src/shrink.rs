@@ -2,11 +2,35 @@
 
 //! Sequences that are smaller than one, to find the smallest that still shows what it shows.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use clap::Args;
+
 use crate::bytes::Bytes;
+use crate::run::read;
+use crate::step;
 use crate::step::Act;
 use crate::step::Actor;
 use crate::step::Step;
-use crate::step::Value;
+
+/// Make smaller sequences of one; none if there are none
+#[derive(Args)]
+pub struct Shrink {
+    sequence: PathBuf,
+    sequences: PathBuf,
+}
+
+impl Shrink {
+    pub fn run(&self) -> Result<()> {
+        let of = step::read(&read(&self.sequence)?)?;
+        let smaller = of.iter().flat_map(|steps| reductions(steps));
+        let smaller: String = smaller.map(|steps| step::text(&steps)).collect();
+        std::fs::write(&self.sequences, smaller)
+            .with_context(|| self.sequences.display().to_string())
+    }
+}
 
 /// How much there is to read of a sequence.
 pub fn weight(steps: &[Step]) -> usize {
@@ -72,9 +96,9 @@ fn needed(steps: &[Step]) -> Vec<Step> {
         let makes = made.is_some_and(|made| wanted.contains(&made));
         let is_kept = match &step.act {
             // A context may have been passed, under the same number.
-            Act::Set { context: slot, .. }
-            | Act::Create { context: slot }
-            | Act::Reconfigure { context: slot } => wanted.iter().any(|(_, wanted)| wanted == slot),
+            Act::Create { context } | Act::Reconfigure { context } => {
+                wanted.iter().any(|(_, wanted)| wanted == context)
+            }
             Act::MountData { place, .. } | Act::Remount { place, .. } => {
                 let next = kept.last().map(|step| &step.act);
                 matches!(next, Some(Act::Line { place: at }) if at == place)
@@ -84,9 +108,11 @@ fn needed(steps: &[Step]) -> Vec<Step> {
                 let next = kept.last().map(|step| &step.act);
                 matches!(next, Some(Act::Line { .. }))
             }
-            Act::Caps(_) => callers.contains(&step.actor),
-            Act::Disabled(_) => asks_sysctl,
-            _ => false,
+            Act::Hold { .. } => callers.contains(&step.actor),
+            Act::Disable { .. } => asks_sysctl,
+            act => act
+                .option()
+                .is_some_and(|(context, _)| wanted.iter().any(|(_, wanted)| *wanted == context)),
         };
         if !is_last && !makes && !is_kept {
             continue;
@@ -94,8 +120,8 @@ fn needed(steps: &[Step]) -> Vec<Step> {
         wanted.retain(|wanted| Some(*wanted) != made);
         wanted.extend(uses.into_iter().map(|slot| (step.actor, slot)));
         match &step.act {
-            Act::Caps(_) => callers.retain(|actor| *actor != step.actor),
-            Act::Disabled(_) => asks_sysctl = false,
+            Act::Hold { .. } => callers.retain(|actor| *actor != step.actor),
+            Act::Disable { .. } => asks_sysctl = false,
             _ => callers.push(step.actor),
         }
         asks_sysctl |= matches!(step.act, Act::Bpf { .. });
@@ -107,10 +133,7 @@ fn needed(steps: &[Step]) -> Vec<Step> {
 
 /// A step with less in it.
 fn simpler(step: &Step) -> Vec<Step> {
-    let with = |act: Act| Step {
-        actor: step.actor,
-        act,
-    };
+    let with = |act| step.actor.does(act);
     match &step.act {
         Act::Bpf { to, attributes } => {
             let mut all = Vec::new();
@@ -141,12 +164,12 @@ fn simpler(step: &Step) -> Vec<Step> {
         Act::Set {
             context,
             key,
-            value: Value::Text(value),
+            value,
         } => {
             let acts = parts(value, b':').into_iter().map(|value| Act::Set {
                 context: *context,
                 key: key.clone(),
-                value: Value::Text(value),
+                value,
             });
             acts.map(with).collect()
         }
@@ -166,7 +189,7 @@ fn simpler(step: &Step) -> Vec<Step> {
         }
         Act::Reopen { slot, flags } => {
             let slot = *slot;
-            let fewer = flags.fewer();
+            let fewer = flags.iter().map(|flag| flags.difference(flag));
             fewer
                 .map(|flags| with(Act::Reopen { slot, flags }))
                 .collect()

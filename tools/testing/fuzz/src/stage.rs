@@ -100,10 +100,8 @@ impl Stage<'_> {
         for link in links.into_iter().flatten() {
             link.finish();
         }
-        if steps
-            .iter()
-            .any(|step| matches!(step.act, Act::Disabled(_)))
-        {
+        let mut acts = steps.iter().map(|step| &step.act);
+        if acts.any(|act| matches!(act, Act::Disable { .. })) {
             actor::set_disabled(true).expect("sysctl");
         }
         let reached = self.kcovs.iter().flat_map(edges).collect();

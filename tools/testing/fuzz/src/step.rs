@@ -9,24 +9,24 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::bail;
-use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Error;
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::attributes::Attributes;
 use crate::bytes::Bytes;
-use crate::flags::OpenFlags;
+use crate::words;
+use crate::words::words;
+use crate::words::Argument;
 
-/// How many slots a process has.
+/// How many slots a process has, and how many places for mounts there are.
 pub const SLOTS: u32 = 32;
-/// The number of the descriptor in the first of them.
+/// The number of the descriptor in the first slot.
 pub const FIRST: u32 = 64;
-/// How many places for mounts there are.
-pub const PLACES: u32 = 4;
 
 /// A process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Actor {
     /// Root in the initial user namespace.
     Manager,
@@ -41,34 +41,44 @@ pub enum Actor {
 impl Actor {
     pub const ALL: [Self; 4] = [Self::Manager, Self::Container, Self::Worker, Self::Nested];
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Manager => "manager",
-            Self::Container => "container",
-            Self::Worker => "worker",
-            Self::Nested => "nested",
-        }
+    pub fn does(self, act: Act) -> Step {
+        Step { actor: self, act }
     }
 }
 
-/// CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN, as bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps(pub u8);
+bitflags::bitflags! {
+    /// The four capabilities that tokens are about.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Caps: u8 {
+        const BPF = 1 << 0;
+        const PERFMON = 1 << 1;
+        const NET_ADMIN = 1 << 2;
+        const SYS_ADMIN = 1 << 3;
+    }
 
-impl Caps {
-    pub const ALL: Self = Self(0xf);
-    const NAMES: [&'static str; 4] = ["bpf", "perfmon", "net_admin", "sys_admin"];
+    /// Flags of `open(2)`, whose numbers are not the same on each architecture. rustix takes `O_DSYNC` for `O_SYNC`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct OpenFlags: i32 {
+        const RDONLY = libc::O_RDONLY;
+        const WRONLY = libc::O_WRONLY;
+        const RDWR = libc::O_RDWR;
+        const PATH = libc::O_PATH;
+        const DIRECTORY = libc::O_DIRECTORY;
+        const NOFOLLOW = libc::O_NOFOLLOW;
+        const TRUNC = libc::O_TRUNC;
+        const APPEND = libc::O_APPEND;
+        const CREAT = libc::O_CREAT;
+        const EXCL = libc::O_EXCL;
+        const NONBLOCK = libc::O_NONBLOCK;
+        const DIRECT = libc::O_DIRECT;
+        const NOATIME = libc::O_NOATIME;
+        // Has the bits of the next one.
+        const SYNC = libc::O_SYNC;
+        const DSYNC = libc::O_DSYNC;
+    }
 }
 
-/// How `fsconfig()` is given the value of an option.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    Text(Bytes),
-    Blob(Bytes),
-    Flag,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// A directory in a BPF FS
     Directory,
@@ -81,123 +91,101 @@ pub enum Kind {
     Socket,
     Epoll,
     Event,
+    #[value(name = "userns")]
     UserNamespace,
 }
 
-impl Kind {
-    pub const ALL: [(Self, &str); 9] = [
-        (Self::Directory, "directory"),
-        (Self::Path, "path"),
-        (Self::Tree, "tree"),
-        (Self::File, "file"),
-        (Self::Pipe, "pipe"),
-        (Self::Socket, "socket"),
-        (Self::Epoll, "epoll"),
-        (Self::Event, "event"),
-        (Self::UserNamespace, "userns"),
-    ];
+/// Declares what there is to do, each with its word and its arguments in their order.
+macro_rules! acts {
+    ($($(#[$meta:meta])* $name:ident $word:literal { $($field:ident: $type:ty),* })*) => {
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Act {
+            $($(#[$meta])* $name { $($field: $type),* },)*
+        }
+
+        impl fmt::Display for Act {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        f.write_str($word)?;
+                        $(write!(f, " {}", $field.text())?;)*
+                    })*
+                }
+                Ok(())
+            }
+        }
+
+        impl FromStr for Act {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+                match word {
+                    $($word => {
+                        let [$($field),*] = words(rest)?;
+                        Ok(Self::$name { $($field: Argument::read($field)?),* })
+                    })*
+                    other => bail!("{other:?} is no step"),
+                }
+            }
+        }
+    };
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub enum Act {
+acts! {
     /// `fsopen("bpf")`
-    Open {
-        to: u32,
-    },
+    Open "open" { to: u32 }
     /// `fsconfig()` with an option. Tells what the log says of it.
-    Set {
-        context: u32,
-        key: Bytes,
-        value: Value,
-    },
+    Set "set" { context: u32, key: Bytes, value: Bytes }
+    /// The same with `FSCONFIG_SET_BINARY`
+    SetBinary "blob" { context: u32, key: Bytes, value: Bytes }
+    /// The same with `FSCONFIG_SET_FLAG`
+    SetFlag "flag" { context: u32, key: Bytes }
+    /// The same with `FSCONFIG_SET_PATH`, relative to a directory in a slot
+    SetPath "path" { context: u32, key: Bytes, slot: u32, value: Bytes }
+    /// The same with `FSCONFIG_SET_FD`
+    SetFd "fd" { context: u32, key: Bytes, slot: u32 }
     /// `fsconfig(FSCONFIG_CMD_CREATE)`
-    Create {
-        context: u32,
-    },
+    Create "create" { context: u32 }
     /// `fsmount`
-    Mount {
-        context: u32,
-        to: u32,
-    },
+    Mount "mount" { context: u32, to: u32 }
     /// Opens the root directory of a mount.
-    Root {
-        mount: u32,
-        to: u32,
-    },
+    Root "root" { mount: u32, to: u32 }
     /// `fspick` of a root directory
-    Pick {
-        root: u32,
-        to: u32,
-    },
+    Pick "pick" { root: u32, to: u32 }
     /// `fsconfig(FSCONFIG_CMD_RECONFIGURE)`
-    Reconfigure {
-        context: u32,
-    },
+    Reconfigure "reconfigure" { context: u32 }
     /// `move_mount` to a place
-    Attach {
-        mount: u32,
-        place: u32,
-    },
+    Attach "attach" { mount: u32, place: u32 }
     /// `mount(2)` of a BPF FS at a place. Tells what the kernel log says of it.
-    MountData {
-        place: u32,
-        data: Bytes,
-    },
+    MountData "mountdata" { place: u32, data: Bytes }
     /// `mount(2)` with `MS_REMOUNT`
-    Remount {
-        place: u32,
-        data: Bytes,
-    },
+    Remount "remount" { place: u32, data: Bytes }
     /// The line of mountinfo of a place
-    Line {
-        place: u32,
-    },
+    Line "line" { place: u32 }
     /// `umount` of a place
-    Detach {
-        place: u32,
-    },
+    Detach "detach" { place: u32 }
     /// A command of `bpf()`; what it makes goes to a slot.
-    Bpf {
-        to: u32,
-        attributes: Attributes,
-    },
+    Bpf "bpf" { to: u32, attributes: Attributes }
     /// Passes a descriptor to the same slot of another process.
-    Pass {
-        slot: u32,
-        actor: Actor,
-    },
-    Close {
-        slot: u32,
-    },
+    Pass "pass" { slot: u32, actor: Actor }
+    Close "close" { slot: u32 }
     /// Leaves the process these of its capabilities, until the next such step.
-    Caps(Caps),
+    Hold "caps" { caps: Caps }
     /// The process goes on as a child of its own.
-    Fork,
+    Fork "fork" {}
     /// What `BPF_OBJ_GET_INFO_BY_FD` tells of a token.
-    Tell {
-        slot: u32,
-    },
+    Tell "tell" { slot: u32 }
     /// The options that `statmount` shows of a mount, by its root directory
-    Show {
-        root: u32,
-    },
-    /// Opens a descriptor again, by way of /proc/self/fd, with flags of `open`.
-    Reopen {
-        slot: u32,
-        flags: OpenFlags,
-    },
+    Show "show" { root: u32 }
+    /// Opens a descriptor again, by way of /proc/self/fd.
+    Reopen "reopen" { slot: u32, flags: OpenFlags }
     /// Makes a descriptor of what has nothing to do with tokens; some kinds are made `of` what another slot has.
-    Make {
-        kind: Kind,
-        of: u32,
-        to: u32,
-    },
+    Make "make" { kind: Kind, of: u32, to: u32 }
     /// Makes a program the filter of a socket.
-    Filter {
-        prog: u32,
-    },
+    Filter "filter" { prog: u32 }
     /// `kernel.unprivileged_bpf_disabled`
-    Disabled(bool),
+    Disable "disabled" { disabled: bool }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -207,23 +195,39 @@ pub struct Step {
 }
 
 impl Act {
+    /// The option that it sets by `fsconfig()`, and where.
+    pub fn option(&self) -> Option<(u32, &Bytes)> {
+        match self {
+            Self::Set { context, key, .. }
+            | Self::SetBinary { context, key, .. }
+            | Self::SetFlag { context, key }
+            | Self::SetPath { context, key, .. }
+            | Self::SetFd { context, key, .. } => Some((*context, key)),
+            _ => None,
+        }
+    }
+
     /// The slots that it uses, and the one that it fills.
     pub fn slots(&self) -> (Vec<u32>, Option<u32>) {
         match self {
             Self::Open { to } => (Vec::new(), Some(*to)),
-            Self::Set { context, .. }
-            | Self::Create { context }
-            | Self::Reconfigure { context } => (vec![*context], None),
-            Self::Mount { context: from, to }
-            | Self::Root { mount: from, to }
-            | Self::Pick { root: from, to } => (vec![*from], Some(*to)),
-            Self::Attach { mount: slot, .. }
+            Self::Set { context: slot, .. }
+            | Self::SetBinary { context: slot, .. }
+            | Self::SetFlag { context: slot, .. }
+            | Self::SetPath { context: slot, .. }
+            | Self::SetFd { context: slot, .. }
+            | Self::Create { context: slot }
+            | Self::Reconfigure { context: slot }
+            | Self::Attach { mount: slot, .. }
             | Self::Pass { slot, .. }
             | Self::Close { slot }
             | Self::Tell { slot }
             | Self::Show { root: slot }
             | Self::Reopen { slot, .. }
             | Self::Filter { prog: slot } => (vec![*slot], None),
+            Self::Mount { context: from, to }
+            | Self::Root { mount: from, to }
+            | Self::Pick { root: from, to } => (vec![*from], Some(*to)),
             Self::Bpf { to, attributes } => {
                 let to = attributes.command.makes_descriptor().then_some(*to);
                 (attributes.slots(), to)
@@ -232,141 +236,14 @@ impl Act {
                 Kind::Directory | Kind::Path => (vec![*of], Some(*to)),
                 _ => (Vec::new(), Some(*to)),
             },
-            Self::MountData { .. }
-            | Self::Remount { .. }
-            | Self::Line { .. }
-            | Self::Detach { .. }
-            | Self::Caps(_)
-            | Self::Fork
-            | Self::Disabled(_) => (Vec::new(), None),
+            _ => (Vec::new(), None),
         }
-    }
-}
-
-impl fmt::Display for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Actor {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let named = Self::ALL.into_iter().find(|actor| actor.name() == text);
-        named.with_context(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("{text:?} is nobody; there are {names}")
-        })
-    }
-}
-
-impl fmt::Display for Caps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = Self::NAMES.iter().enumerate();
-        let held = held.filter(|(bit, _)| self.0 & (1 << bit) != 0);
-        let held: Vec<_> = held.map(|(_, name)| *name).collect();
-        f.write_str(match held.as_slice() {
-            [] => "none",
-            _ => return f.write_str(&held.join(",")),
-        })
-    }
-}
-
-impl FromStr for Caps {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let mut caps = 0;
-        for name in text.split(',').filter(|name| *name != "none") {
-            let bit = Self::NAMES.iter().position(|known| *known == name);
-            caps |= 1
-                << bit.with_context(|| {
-                    format!("{name:?} is none of {}, none", Self::NAMES.join(", "))
-                })?;
-        }
-        Ok(Self(caps))
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.actor, self.act)
-    }
-}
-
-impl fmt::Display for Act {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Act::Open { to } => write!(f, "open {to}"),
-            Act::Set {
-                context,
-                key,
-                value,
-            } => match value {
-                Value::Text(value) => write!(f, "set {context} {key} {value}"),
-                Value::Blob(value) => write!(f, "blob {context} {key} {value}"),
-                Value::Flag => write!(f, "flag {context} {key}"),
-            },
-            Act::MountData { place, data } => write!(f, "mountdata {place} {data}"),
-            Act::Remount { place, data } => write!(f, "remount {place} {data}"),
-            Act::Line { place } => write!(f, "line {place}"),
-            Act::Create { context } => write!(f, "create {context}"),
-            Act::Mount { context, to } => write!(f, "mount {context} {to}"),
-            Act::Root { mount, to } => write!(f, "root {mount} {to}"),
-            Act::Pick { root, to } => write!(f, "pick {root} {to}"),
-            Act::Reconfigure { context } => write!(f, "reconfigure {context}"),
-            Act::Attach { mount, place } => write!(f, "attach {mount} {place}"),
-            Act::Detach { place } => write!(f, "detach {place}"),
-            Act::Bpf { to, attributes } => write!(f, "bpf {to} {attributes}"),
-            Act::Pass { slot, actor } => write!(f, "pass {slot} {actor}"),
-            Act::Close { slot } => write!(f, "close {slot}"),
-            Act::Caps(caps) => write!(f, "caps {caps}"),
-            Act::Fork => write!(f, "fork"),
-            Act::Tell { slot } => write!(f, "tell {slot}"),
-            Act::Show { root } => write!(f, "show {root}"),
-            Act::Reopen { slot, flags } => write!(f, "reopen {slot} {flags}"),
-            Act::Make { kind, of, to } => {
-                let mut all = Kind::ALL.iter();
-                let known = all.find(|(known, _)| known == kind);
-                let (_, name) = known.expect("all have names");
-                write!(f, "make {name} {of} {to}")
-            }
-            Act::Filter { prog } => write!(f, "filter {prog}"),
-            Act::Disabled(disabled) => write!(f, "disabled {}", u8::from(*disabled)),
-        }
-    }
-}
-
-/// The words of a line, one by one.
-struct Words<'a>(std::str::SplitAsciiWhitespace<'a>);
-
-impl<'a> Words<'a> {
-    fn word(&mut self) -> Result<&'a str> {
-        self.0.next().context("a word is missing at its end")
-    }
-
-    fn below(&mut self, end: u32) -> Result<u32> {
-        let word = self.word()?;
-        let number: u32 = word
-            .parse()
-            .with_context(|| format!("{word:?} is no number"))?;
-        ensure!(number < end, "{number} is not below {end}");
-        Ok(number)
-    }
-
-    fn slot(&mut self) -> Result<u32> {
-        self.below(SLOTS)
-    }
-
-    fn bytes(&mut self) -> Result<Bytes> {
-        Ok(Bytes::parse(self.word()?))
-    }
-
-    fn kind(&mut self) -> Result<Kind> {
-        let word = self.word()?;
-        let known = Kind::ALL.into_iter().find(|(_, name)| *name == word);
-        known.map(|(kind, _)| kind).context("there is no such kind")
+        write!(f, "{} {}", words::name(&self.actor), self.act)
     }
 }
 
@@ -374,98 +251,12 @@ impl FromStr for Step {
     type Err = Error;
 
     fn from_str(line: &str) -> Result<Self> {
-        parse(line).with_context(|| format!("not understood: {line:?}"))
+        let read = || -> Result<Self> {
+            let [actor, act] = words(line)?;
+            Ok(words::one_of::<Actor>(actor)?.does(act.parse()?))
+        };
+        read().with_context(|| format!("not understood: {line:?}"))
     }
-}
-
-fn parse(line: &str) -> Result<Step> {
-    let mut words = Words(line.split_ascii_whitespace());
-    let actor = words.word()?.parse()?;
-    let act = match words.word()? {
-        "open" => Act::Open { to: words.slot()? },
-        set @ ("set" | "blob" | "flag") => Act::Set {
-            context: words.slot()?,
-            key: words.bytes()?,
-            value: match set {
-                "set" => Value::Text(words.bytes()?),
-                "blob" => Value::Blob(words.bytes()?),
-                _ => Value::Flag,
-            },
-        },
-        "mountdata" => Act::MountData {
-            place: words.below(PLACES)?,
-            data: words.bytes()?,
-        },
-        "remount" => Act::Remount {
-            place: words.below(PLACES)?,
-            data: words.bytes()?,
-        },
-        "line" => Act::Line {
-            place: words.below(PLACES)?,
-        },
-        "create" => Act::Create {
-            context: words.slot()?,
-        },
-        "mount" => Act::Mount {
-            context: words.slot()?,
-            to: words.slot()?,
-        },
-        "root" => Act::Root {
-            mount: words.slot()?,
-            to: words.slot()?,
-        },
-        "pick" => Act::Pick {
-            root: words.slot()?,
-            to: words.slot()?,
-        },
-        "reconfigure" => Act::Reconfigure {
-            context: words.slot()?,
-        },
-        "attach" => Act::Attach {
-            mount: words.slot()?,
-            place: words.below(PLACES)?,
-        },
-        "detach" => Act::Detach {
-            place: words.below(PLACES)?,
-        },
-        "bpf" => Act::Bpf {
-            to: words.slot()?,
-            attributes: Attributes::parse(words.word()?, words.0.by_ref())?,
-        },
-        "pass" => Act::Pass {
-            slot: words.slot()?,
-            actor: words.word()?.parse()?,
-        },
-        "close" => Act::Close {
-            slot: words.slot()?,
-        },
-        "caps" => Act::Caps(words.word()?.parse()?),
-        "fork" => Act::Fork,
-        "tell" => Act::Tell {
-            slot: words.slot()?,
-        },
-        "show" => Act::Show {
-            root: words.slot()?,
-        },
-        "reopen" => Act::Reopen {
-            slot: words.slot()?,
-            flags: words.word()?.parse()?,
-        },
-        "make" => Act::Make {
-            kind: words.kind()?,
-            of: words.slot()?,
-            to: words.slot()?,
-        },
-        "filter" => Act::Filter {
-            prog: words.slot()?,
-        },
-        "disabled" => Act::Disabled(words.below(2)? == 1),
-        other => bail!("{other:?} is no step"),
-    };
-    if let Some(word) = words.0.next() {
-        bail!("{word:?} is too much");
-    }
-    Ok(Step { actor, act })
 }
 
 /// The sequences of a text: lines that belong together, with an empty line between two sequences. A line that starts with

@@ -20,6 +20,10 @@ use crate::attributes::Attr;
 use crate::attributes::Attributes;
 use crate::layout::memory;
 use crate::layout::PAGE;
+use crate::log::Arguments;
+use crate::log::BTF_LOG;
+use crate::log::COMMON_LOG;
+use crate::log::PROG_LOG;
 use crate::privilege;
 
 /// A length of BTF of one type, `int`: see [`crate::memory`].
@@ -193,65 +197,8 @@ pub fn reads_map(call: &Attributes) -> bool {
     call.command == Command::ProgLoad && call.get(prog_load::insns) == arena::program(3)
 }
 
-/// A log as arguments have it.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Log {
-    level: u32,
-    size: u32,
-    address: u64,
-}
-
-/// Level, size and address of a log.
-type LogFields = [Field; 3];
-
-pub const PROG_LOG: LogFields = [
-    prog_load::log_level,
-    prog_load::log_size,
-    prog_load::log_buf,
-];
-pub const BTF_LOG: LogFields = [
-    btf_load::btf_log_level,
-    btf_load::btf_log_size,
-    btf_load::btf_log_buf,
-];
-pub const COMMON_LOG: LogFields = [common::log_level, common::log_size, common::log_buf];
-
-impl Log {
-    const NONE: Self = Self {
-        level: 0,
-        size: 0,
-        address: 0,
-    };
-    /// At level 1, of all the room there is.
-    const LARGE: Self = Self {
-        level: 1,
-        size: memory::LOG_SIZE as u32,
-        address: memory::LOG as u64,
-    };
-
-    fn set(self, attr: &mut Attr, [level, size, address]: LogFields) {
-        attr.set(level, self.level.into());
-        attr.set(size, self.size.into());
-        attr.set(address, self.address);
-    }
-
-    /// The log that a command has in its own attributes.
-    fn of(call: &Attributes) -> Self {
-        let [level, size, address] = match call.command {
-            Command::ProgLoad => PROG_LOG,
-            Command::BtfLoad => BTF_LOG,
-            _ => return Self::NONE,
-        };
-        Self {
-            level: call.u32(level),
-            size: call.u32(size),
-            address: call.get(address),
-        }
-    }
-}
-
 /// A log by chance, most of them valid.
-fn log(rng: &mut Rng) -> Log {
+fn log(rng: &mut Rng) -> Arguments {
     const LARGEST: u32 = 4096;
     let wild = rng.u32(..5) == 0;
     let level = if wild {
@@ -273,9 +220,9 @@ fn log(rng: &mut Rng) -> Log {
         _ => memory::LOG as u64,
     };
     if rng.u32(..3) == 0 {
-        Log::NONE
+        Arguments::NONE
     } else {
-        Log {
+        Arguments {
             level,
             size,
             address,
@@ -286,19 +233,19 @@ fn log(rng: &mut Rng) -> Log {
 /// Common attributes with a large log.
 pub fn common_log() -> Attr {
     let mut attr = Attr::new(COMMON_SIZE);
-    Log::LARGE.set(&mut attr, COMMON_LOG);
+    Arguments::LARGE.set(&mut attr, COMMON_LOG);
     attr
 }
 
 /// Common attributes of a command that may have a log of its own.
 pub fn common(rng: &mut Rng, call: &Attributes) -> Attr {
-    let own = Log::of(call);
+    let own = Arguments::of(call);
     let mut attr = Attr::new(COMMON_SIZE);
     // Two logs that differ are refused.
-    let log = if own == Log::NONE || rng.u32(..8) == 0 {
+    let log = if own == Arguments::NONE || rng.u32(..8) == 0 {
         log(rng)
     } else {
-        [Log::NONE, own][rng.usize(..2)]
+        [Arguments::NONE, own][rng.usize(..2)]
     };
     log.set(&mut attr, COMMON_LOG);
     if rng.u32(..8) == 0 {

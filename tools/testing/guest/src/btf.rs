@@ -6,7 +6,7 @@ use libbpf_rs::btf::types::Enum;
 use libbpf_rs::btf::types::Func;
 use libbpf_rs::btf::Btf;
 
-fn vmlinux() -> Btf<'static> {
+pub fn vmlinux() -> Btf<'static> {
     Btf::from_vmlinux().expect("BTF of the kernel")
 }
 
@@ -21,7 +21,11 @@ pub fn function(name: &str) -> u32 {
 
 /// The names and values of an enum, in the order of its declaration.
 pub fn enumerators(type_name: &str) -> Vec<(String, i64)> {
-    let btf = vmlinux();
+    enumerators_of(&vmlinux(), type_name)
+}
+
+/// The same of another kernel.
+pub fn enumerators_of(btf: &Btf<'_>, type_name: &str) -> Vec<(String, i64)> {
     let of_enum: Enum<'_> = btf
         .type_by_name(type_name)
         .unwrap_or_else(|| panic!("the kernel's BTF has no enum {type_name}"));

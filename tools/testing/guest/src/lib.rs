@@ -9,9 +9,11 @@
 
 pub mod attr;
 pub mod bpf;
+pub mod btf;
 pub mod container;
 pub mod contested;
 pub mod context;
+pub mod enums;
 pub mod filter;
 pub mod insn;
 pub mod kernel;

@@ -9,7 +9,7 @@ use guest::bpf;
 use guest::insn;
 use rustix::io::Errno;
 
-use crate::btf;
+use guest::btf;
 
 /// A hook by its function, whose BTF id is looked up once.
 struct Hook {

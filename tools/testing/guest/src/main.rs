@@ -9,8 +9,6 @@
 //! implementation fails; with `--expect-defects`, only these run, and each passes if the kernel does show
 //! the defect.
 
-mod btf;
-mod enums;
 mod hooks;
 mod lsm;
 mod tests;

@@ -26,7 +26,6 @@ use crate::hooks::Watch;
 
 const BPF: CapabilitySet = CapabilitySet::BPF;
 const PERFMON: CapabilitySet = CapabilitySet::PERFMON;
-const SYS_ADMIN: CapabilitySet = CapabilitySet::SYS_ADMIN;
 const NET_ADMIN: CapabilitySet = CapabilitySet::NET_ADMIN;
 
 pub fn tests() -> Vec<Trial> {

@@ -5,6 +5,8 @@
 use guest::container;
 use guest::container::Instance;
 use guest::context::Context;
+use guest::enums;
+use guest::enums::Kind;
 use guest::process;
 use guest::sys;
 use libtest_mimic::Trial;
@@ -12,8 +14,6 @@ use rustix::fs::AtFlags;
 use rustix::fs::StatxFlags;
 
 use super::tests;
-use crate::enums;
-use crate::enums::Kind;
 
 pub fn tests() -> Vec<Trial> {
     tests![every_enumerator, masks, all_four]

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use guest::bpf;
 use guest::bpf::Masks;
+use guest::btf;
 use guest::container;
 use guest::container::Delegation;
 use guest::kernel;
@@ -15,7 +16,6 @@ use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 use super::tests;
-use crate::btf;
 
 pub fn tests() -> Vec<Trial> {
     tests![

@@ -11,6 +11,7 @@ use guest::bpf;
 use guest::bpf::MapType;
 use guest::container;
 use guest::container::Delegation;
+use guest::enums::MAPS;
 use guest::kernel;
 use guest::log;
 use guest::log::Log;
@@ -20,7 +21,6 @@ use rustix::io::Errno;
 use super::tells_an_address;
 use super::tests;
 use super::usage;
-use crate::enums::MAPS;
 
 pub fn tests() -> Vec<Trial> {
     tests![

@@ -7,13 +7,13 @@ use std::process::Output;
 
 use guest::container;
 use guest::container::Delegation;
+use guest::enums::CMDS;
+use guest::enums::MAPS;
 use guest::kernel;
 use guest::process;
 use libtest_mimic::Trial;
 
 use super::tests;
-use crate::enums::CMDS;
-use crate::enums::MAPS;
 
 pub fn tests() -> Vec<Trial> {
     tests![

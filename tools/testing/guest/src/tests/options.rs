@@ -10,6 +10,9 @@ use guest::container;
 use guest::container::Delegation;
 use guest::container::Instance;
 use guest::context::Context;
+use guest::enums;
+use guest::enums::CMDS;
+use guest::enums::MAPS;
 use guest::kernel;
 use guest::process;
 use guest::process::Link;
@@ -18,9 +21,6 @@ use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use super::tests;
-use crate::enums;
-use crate::enums::CMDS;
-use crate::enums::MAPS;
 
 pub fn tests() -> Vec<Trial> {
     tests![

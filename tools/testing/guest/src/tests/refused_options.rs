@@ -5,15 +5,15 @@
 use guest::container;
 use guest::container::Delegation;
 use guest::context::Context;
+use guest::enums;
+use guest::enums::Kind;
+use guest::enums::CMDS;
+use guest::enums::MAPS;
 use guest::kernel;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 use super::tests;
-use crate::enums;
-use crate::enums::Kind;
-use crate::enums::CMDS;
-use crate::enums::MAPS;
 
 pub fn tests() -> Vec<Trial> {
     tests![
@@ -214,7 +214,7 @@ fn names_of_every_option() {
     let context = Context::of_bpffs();
     for (kind, item, nearest) in cases {
         assert_eq!(context.set(kind.option, item), Err(Errno::INVAL), "{item}");
-        let says = format!("'{item}' is not {}", kind.noun);
+        let says = format!("'{item}' is not {}", kind.one());
         let proposes = Some(nearest);
         Message {
             kind,
@@ -245,7 +245,7 @@ fn every_option_explains_all_that_it_refuses() {
         (&enums::PROGS, "sched_cls", "shced_cls"),
         (&enums::ATTACHS, "trace_fentry", "trace_fentyr"),
     ] {
-        let unknown = |item: &str| format!("'{item}' is not {}", kind.noun);
+        let unknown = |item: &str| format!("'{item}' is not {}", kind.one());
         let with_prefix = format!("{}{name}", kind.prefix);
         let prefix = kind.prefix.to_owned();
         let second = format!("{name}:{almost}:{name}");
@@ -265,7 +265,7 @@ fn every_option_explains_all_that_it_refuses() {
             (
                 &long,
                 Errno::INVAL,
-                Some(format!("{shown} is not {}", kind.noun)),
+                Some(format!("{shown} is not {}", kind.one())),
                 None,
             ),
             (

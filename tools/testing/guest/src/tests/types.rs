@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 
 use guest::bpf;
+use guest::btf;
 use guest::container;
 use guest::container::Delegation;
 use guest::kernel::Sysctl;
@@ -19,7 +20,6 @@ use rustix::thread::CapabilitySet;
 
 use super::model::capability_sets;
 use super::tests;
-use crate::btf;
 
 pub fn tests() -> Vec<Trial> {
     tests![maps_of_every_type, programs_of_every_type]

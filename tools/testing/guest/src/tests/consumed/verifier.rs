@@ -7,21 +7,21 @@ use std::os::fd::OwnedFd;
 use guest::bpf;
 use guest::bpf::Prog;
 use guest::bpf::ProgType;
-use guest::insn;
+use guest::btf;
+use guest::insn::*;
 use guest::kernel;
 use guest::kernel::Sysctl;
 use guest::log;
+use guest::rules::Cap;
+use guest::rules::BPF;
+use guest::rules::PERFMON;
+use guest::rules::SYS_ADMIN;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
-use rustix::thread::CapabilitySet;
 
 use super::trial;
 use super::with_value;
 use super::Standing;
-use super::BPF;
-use super::PERFMON;
-use super::SYS_ADMIN;
-use crate::btf;
 
 /// A trial for each program that needs a capability.
 pub fn tests() -> Vec<Trial> {
@@ -38,183 +38,107 @@ struct Need {
     prog_type: ProgType,
     /// Makes the program around a map of eight bytes.
     insns: fn(&OwnedFd) -> Vec<u64>,
-    cap: CapabilitySet,
-    cap_name: &'static str,
+    cap: Cap,
     /// What the verifier says without it.
     errno: Errno,
 }
 
-static NEEDS: [Need; 13] = [
+const fn need(
+    name: &'static str,
+    (cap, errno): (Cap, Errno),
+    prog_type: ProgType,
+    insns: fn(&OwnedFd) -> Vec<u64>,
+) -> Need {
     Need {
-        name: "pointer_returned",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| vec![insn::mov_reg(0, 1), insn::exit()],
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::ACCESS,
-    },
-    Need {
-        name: "pointer_in_map",
-        prog_type: ProgType::SocketFilter,
-        insns: |map| with_value(map, &[insn::store_u64(0, 6, 0)]),
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::ACCESS,
-    },
-    Need {
-        name: "uninitialised_stack",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| vec![insn::load_u64(0, 10, -8), insn::exit()],
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::ACCESS,
-    },
-    Need {
-        name: "get_current_task",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| vec![insn::call_helper(35), insn::mov_imm(0, 0), insn::exit()],
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::INVAL,
-    },
-    Need {
-        name: "probe_read_kernel",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| {
-            vec![
-                insn::mov_reg(1, 10),
-                insn::add_imm(1, -8),
-                insn::mov_imm(2, 8),
-                insn::mov_imm(3, 0),
-                insn::call_helper(113),
-                insn::mov_imm(0, 0),
-                insn::exit(),
-            ]
-        },
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::INVAL,
-    },
-    Need {
-        name: "skc_to_tcp_sock",
-        prog_type: ProgType::SchedCls,
-        insns: |_| {
+        name,
+        prog_type,
+        insns,
+        cap,
+        errno,
+    }
+}
+
+static NEEDS: [Need; 13] = {
+    use ProgType::*;
+    [
+        need(
+            "pointer_returned",
+            (PERFMON, Errno::ACCESS),
+            SocketFilter,
+            |_| vec![mov_reg(0, 1), exit()],
+        ),
+        need(
+            "pointer_in_map",
+            (PERFMON, Errno::ACCESS),
+            SocketFilter,
+            |map| with_value(map, &[store_u64(0, 6, 0)]),
+        ),
+        need(
+            "uninitialised_stack",
+            (PERFMON, Errno::ACCESS),
+            SocketFilter,
+            |_| vec![load_u64(0, 10, -8), exit()],
+        ),
+        need(
+            "get_current_task",
+            (PERFMON, Errno::INVAL),
+            SocketFilter,
+            |_| vec![call_helper(35), mov_imm(0, 0), exit()],
+        ),
+        need(
+            "probe_read_kernel",
+            (PERFMON, Errno::INVAL),
+            SocketFilter,
+            |_| {
+                let to = [mov_reg(1, 10), add_imm(1, -8), mov_imm(2, 8)];
+                let read = [mov_imm(3, 0), call_helper(113), mov_imm(0, 0), exit()];
+                [&to[..], &read].concat()
+            },
+        ),
+        need("skc_to_tcp_sock", (PERFMON, Errno::INVAL), SchedCls, |_| {
             const SK: i16 = 168;
-            vec![
-                insn::load_u64(1, 1, SK),
-                insn::jump_if_equal(1, 0, 1),
-                insn::call_helper(137),
-                insn::mov_imm(0, 0),
-                insn::exit(),
-            ]
-        },
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::INVAL,
-    },
-    Need {
-        name: "kfunc_of_perfmon",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| {
-            vec![
-                insn::mov_imm(2, 0),
-                insn::call_kfunc(btf::function("bpf_rdonly_cast") as i32),
-                insn::mov_imm(0, 0),
-                insn::exit(),
-            ]
-        },
-        cap: PERFMON,
-        cap_name: "CAP_PERFMON",
-        errno: Errno::PERM,
-    },
-    Need {
-        name: "kfunc",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| {
-            vec![
-                insn::call_kfunc(btf::function("bpf_rcu_read_lock") as i32),
-                insn::call_kfunc(btf::function("bpf_rcu_read_unlock") as i32),
-                insn::mov_imm(0, 0),
-                insn::exit(),
-            ]
-        },
-        cap: BPF,
-        cap_name: "CAP_BPF",
-        errno: Errno::PERM,
-    },
-    Need {
-        name: "function",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| {
-            vec![
-                insn::call_function(1),
-                insn::exit(),
-                insn::mov_imm(0, 0),
-                insn::exit(),
-            ]
-        },
-        cap: BPF,
-        cap_name: "CAP_BPF",
-        errno: Errno::PERM,
-    },
-    Need {
-        name: "loop",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| {
-            vec![
-                insn::mov_imm(0, 0),
-                insn::add_imm(0, 1),
-                insn::jump_if_less(0, 3, -2),
-                insn::exit(),
-            ]
-        },
-        cap: BPF,
-        cap_name: "CAP_BPF",
-        errno: Errno::INVAL,
-    },
-    Need {
-        name: "jiffies64",
-        prog_type: ProgType::SocketFilter,
-        insns: |_| vec![insn::call_helper(118), insn::mov_imm(0, 0), insn::exit()],
-        cap: BPF,
-        cap_name: "CAP_BPF",
-        errno: Errno::INVAL,
-    },
-    Need {
-        name: "packet_of_cgroup",
-        prog_type: ProgType::CgroupSkb,
-        insns: |_| {
+            let load = [load_u64(1, 1, SK), jump_if_equal(1, 0, 1)];
+            [&load[..], &[call_helper(137), mov_imm(0, 0), exit()]].concat()
+        }),
+        need(
+            "kfunc_of_perfmon",
+            (PERFMON, Errno::PERM),
+            SocketFilter,
+            |_| {
+                let cast = btf::function("bpf_rdonly_cast") as i32;
+                vec![mov_imm(2, 0), call_kfunc(cast), mov_imm(0, 0), exit()]
+            },
+        ),
+        need("kfunc", (BPF, Errno::PERM), SocketFilter, |_| {
+            let lock = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"];
+            let [lock, unlock] = lock.map(|name| call_kfunc(btf::function(name) as i32));
+            vec![lock, unlock, mov_imm(0, 0), exit()]
+        }),
+        need("function", (BPF, Errno::PERM), SocketFilter, |_| {
+            vec![call_function(1), exit(), mov_imm(0, 0), exit()]
+        }),
+        need("loop", (BPF, Errno::INVAL), SocketFilter, |_| {
+            vec![mov_imm(0, 0), add_imm(0, 1), jump_if_less(0, 3, -2), exit()]
+        }),
+        need("jiffies64", (BPF, Errno::INVAL), SocketFilter, |_| {
+            vec![call_helper(118), mov_imm(0, 0), exit()]
+        }),
+        need("packet_of_cgroup", (BPF, Errno::ACCESS), CgroupSkb, |_| {
             const DATA: i16 = 76;
-            vec![
-                insn::load_u32(2, 1, DATA),
-                insn::mov_imm(0, 1),
-                insn::exit(),
-            ]
-        },
-        cap: BPF,
-        cap_name: "CAP_BPF",
-        errno: Errno::ACCESS,
-    },
-    Need {
-        name: "probe_write_user",
-        prog_type: ProgType::Kprobe,
-        insns: |_| {
-            vec![
-                insn::mov_imm(1, 0),
-                insn::store_u64(10, 1, -8),
-                insn::mov_reg(2, 10),
-                insn::add_imm(2, -8),
-                insn::mov_imm(3, 8),
-                insn::call_helper(36),
-                insn::mov_imm(0, 0),
-                insn::exit(),
-            ]
-        },
-        cap: SYS_ADMIN,
-        cap_name: "CAP_SYS_ADMIN",
-        errno: Errno::INVAL,
-    },
-];
+            vec![load_u32(2, 1, DATA), mov_imm(0, 1), exit()]
+        }),
+        need(
+            "probe_write_user",
+            (SYS_ADMIN, Errno::INVAL),
+            Kprobe,
+            |_| {
+                let from = [mov_imm(1, 0), store_u64(10, 1, -8), mov_reg(2, 10)];
+                let to = [add_imm(2, -8), mov_imm(3, 8), call_helper(36)];
+                [&from[..], &to, &[mov_imm(0, 0), exit()]].concat()
+            },
+        ),
+    ]
+};
 
 impl Need {
     fn check(&self) {
@@ -235,7 +159,7 @@ impl Need {
                 );
                 let without = format!(
                     "the program was verified without {}{}",
-                    self.cap_name,
+                    self.cap.name,
                     standing.told()
                 );
                 let told = errno.is_some() && kernel::explains();
@@ -248,7 +172,7 @@ impl Need {
                 );
                 None
             };
-            standing.run(self.cap, load, |_| ());
+            standing.run(self.cap.set, load, |_| ());
         }
     }
 }

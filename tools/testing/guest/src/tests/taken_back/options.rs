@@ -6,6 +6,7 @@ use guest::bpf;
 use guest::bpf::Masks;
 use guest::container;
 use guest::container::Delegation;
+use guest::enums::MAPS;
 use guest::managed;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
@@ -14,7 +15,6 @@ use super::remount;
 use super::DELEGATION;
 use super::MASKS;
 use super::NOTHING;
-use crate::enums::MAPS;
 use crate::tests::tests;
 
 pub fn tests() -> Vec<Trial> {
