@@ -44,12 +44,8 @@ impl Message<'_> {
             return;
         }
         let message = message.unwrap_or_else(|| panic!("no message for {value:?}"));
-        let Kind {
-            option,
-            noun,
-            prefix,
-            ..
-        } = self.kind;
+        let Kind { option, prefix, .. } = self.kind;
+        let one = self.kind.one();
         let start = format!("e bpf: {option}: {}", self.says);
         assert!(
             message.starts_with(&start),
@@ -61,7 +57,7 @@ impl Message<'_> {
         assert_eq!(
             message[start.len()..].trim_end_matches('\n'),
             format!(
-                "{proposal} (accepted: 'any', {noun} without {prefix}, or a mask such as 0x3; several are \
+                "{proposal} (accepted: 'any', {one} without {prefix}, or a mask such as 0x3; several are \
                  separated by ':')"
             ),
             "{value:?}"
