@@ -64,9 +64,7 @@ impl<K: Kind> Mask<K> {
 fn parse_number(item: &[u8]) -> Result<u64, Refusal<'_>> {
     let digits = item.strip_prefix(b"+").unwrap_or(item);
     let (base, digits) = match digits {
-        [b'0', b'x' | b'X', rest @ ..] if rest.first().is_some_and(u8::is_ascii_hexdigit) => {
-            (16, rest)
-        }
+        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
         [b'0', ..] => (8, digits),
         _ => (10, digits),
     };
@@ -427,6 +425,8 @@ mod tests {
     fn near_misses_get_a_proposal() {
         assert_eq!(nearest::<MapType>(b"ringbuff"), Some("ringbuf"));
         assert_eq!(nearest::<MapType>(b"BPF_MAP_TYPE_HASH"), Some("hash"));
+        assert_eq!(nearest::<MapType>(b"has"), Some("hash"));
+        assert_eq!(nearest::<MapType>(b"sh"), None);
         assert_eq!(nearest::<Cmd>(b"map_craete"), Some("map_create"));
         assert_eq!(nearest::<Cmd>(b"BPF_PROG_LOAD"), Some("prog_load"));
         assert_eq!(nearest::<ProgType>(b"socketfilter"), Some("socket_filter"));
@@ -452,6 +452,8 @@ mod tests {
     fn what_is_shown_is_printable() {
         let shown = Text::of(&Printable(b"a\x00\n'\xff\\"));
         assert!(shown.is_ok_and(|t| t.as_bytes() == b"a\\x00\\x0a\\'\\xff\\\\"));
+        let longest = Text::of(&Printable(&[b'x'; 48]));
+        assert!(longest.is_ok_and(|t| t.as_bytes() == [b'x'; 48]));
         let long = Text::of(&Printable(&[b'x'; 500]));
         assert!(long.is_ok_and(|t| t.len == 51 && t.as_bytes().ends_with(b"x...")));
         let refusal = Refusal::Unknown(b"ringbuff");

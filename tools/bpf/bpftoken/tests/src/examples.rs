@@ -3,6 +3,8 @@
 //!
 //! The pages are those of the checkout that this program was built in.
 
+use std::collections::hash_map::Entry;
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -311,11 +313,12 @@ fn commands(world: &World) -> Result<()> {
     fs::write(world.dir.path().join("xdp.bpf.o"), object("xdp_redirect")?)?;
     let is_rust = World::has_narrowing()?;
     let mut ran = vec![false; RUN.len()];
+    let mut helps = HashMap::new();
     let mut count = 0;
     for (page, text) in all_pages()? {
         for span in spans(&text) {
             count += 1;
-            exists(world, &span).with_context(|| format!("{page}: {span}"))?;
+            exists(world, &span, &mut helps).with_context(|| format!("{page}: {span}"))?;
             let words = span.split_whitespace().count();
             if words <= 3 && !span.contains(" PID") {
                 continue;
@@ -342,8 +345,8 @@ fn commands(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The command is one of bpftoken's, and so are the options up to its own command.
-fn exists(world: &World, span: &str) -> Result<()> {
+/// The command is one of bpftoken's, and so are the options up to its own command; `helps` has what was read of them.
+fn exists(world: &World, span: &str, helps: &mut HashMap<String, String>) -> Result<()> {
     let mut words = span.split_whitespace().skip(1).peekable();
     let command = words.next_if(|word| !word.starts_with("--"));
     let options: Vec<&str> = words
@@ -354,7 +357,10 @@ fn exists(world: &World, span: &str) -> Result<()> {
         ensure!(options == ["--json"], "options of no command: {options:?}");
         return Ok(());
     };
-    let help = world.run(&[command, "--help"])?.must(0)?.out;
+    let help = match helps.entry(command.to_owned()) {
+        Entry::Occupied(help) => help.into_mut(),
+        Entry::Vacant(help) => help.insert(world.run(&[command, "--help"])?.must(0)?.out),
+    };
     let known: Vec<&str> = help.split([' ', '\n', '=']).collect();
     for option in options {
         ensure!(known.contains(&option), "no option {option}");

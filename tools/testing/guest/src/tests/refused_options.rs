@@ -332,8 +332,11 @@ fn every_name_is_proposed_for_what_is_near() {
                 );
                 let message = context.message().expect("a message");
                 let near = |name: &String| {
-                    let distance = distance(name, &item);
-                    (distance <= 1 + name.len() / 5).then_some(distance)
+                    let most = 1 + name.len() / 5;
+                    // No distance is below the difference of the lengths.
+                    let may_be_near = name.len().abs_diff(item.len()) <= most;
+                    let distance = may_be_near.then(|| distance(name, &item));
+                    distance.filter(|distance| *distance <= most)
                 };
                 let proposed = message.split_once(", did you mean '");
                 let proposed = proposed.and_then(|(_, rest)| rest.split_once("'?"));
