@@ -333,7 +333,7 @@ pub fn sequence(rng: &mut Rng) -> Vec<Step> {
 /// A sequence made of others.
 pub fn mutated(rng: &mut Rng, corpus: &[Vec<Step>]) -> Vec<Step> {
     let mut steps = corpus[rng.usize(..corpus.len())].clone();
-    for _ in 0..=rng.u32(..3) {
+    for _ in 0..=rng.u32(..6) {
         mutate(rng, &mut steps, corpus);
     }
     steps.truncate(LONGEST);

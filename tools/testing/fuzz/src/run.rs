@@ -109,7 +109,8 @@ impl Explore {
             while count < given || count < self.sequences && start.elapsed() < most {
                 let steps = match corpus.get(count).filter(|_| count < given) {
                     Some(steps) => steps.clone(),
-                    None if corpus.is_empty() || rng.u32(..6) == 0 => make::sequence(&mut rng),
+                    // Sequences from nothing reach as much as those made of others.
+                    None if corpus.is_empty() || rng.bool() => make::sequence(&mut rng),
                     None => make::mutated(&mut rng, &corpus),
                 };
                 let (outcomes, new) = run_one(stage, &steps, &mut reached);
