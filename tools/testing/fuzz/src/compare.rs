@@ -102,14 +102,13 @@ impl Compare {
             std::fs::write(&self.smallest, text)
                 .with_context(|| self.smallest.display().to_string())?;
         }
-        let idle = Rule::value_variants()
-            .iter()
-            .filter(|rule| !used.contains_key(rule));
-        let idle: Vec<_> = idle.collect();
+        let all = Rule::value_variants().iter();
+        let idle: Vec<_> = all.filter(|rule| !used.contains_key(rule)).collect();
         ensure!(
-        !self.all_rules || !found.is_empty() || idle.is_empty(),
-        "nothing was there for the rules {idle:?} to explain: the steps or the rules are not what they were to be"
-    );
+            !self.all_rules || !found.is_empty() || idle.is_empty(),
+            "nothing was there for the rules {idle:?} to explain: the steps or the rules are not \
+             what they were to be"
+        );
         Ok(found.is_empty())
     }
 }

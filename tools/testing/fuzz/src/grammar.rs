@@ -78,10 +78,8 @@ impl<'a> Grammar<'a> {
         let mut made = 0;
         let mut is_passed = false;
         for (by, set) in settings {
-            made += usize::from(
-                set.option()
-                    .is_some_and(|(_, key)| options::kind_of(key).is_some()),
-            );
+            let kind = set.option().and_then(|(_, key)| options::kind_of(key));
+            made += usize::from(kind.is_some());
             if by == Setter::Container {
                 step(inside, set);
                 continue;

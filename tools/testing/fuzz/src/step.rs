@@ -214,8 +214,6 @@ impl Act {
             Self::Set { context: slot, .. }
             | Self::SetBinary { context: slot, .. }
             | Self::SetFlag { context: slot, .. }
-            | Self::SetPath { context: slot, .. }
-            | Self::SetFd { context: slot, .. }
             | Self::Create { context: slot }
             | Self::Reconfigure { context: slot }
             | Self::Attach { mount: slot, .. }
@@ -225,6 +223,9 @@ impl Act {
             | Self::Show { root: slot }
             | Self::Reopen { slot, .. }
             | Self::Filter { prog: slot } => (vec![*slot], None),
+            Self::SetPath { context, slot, .. } | Self::SetFd { context, slot, .. } => {
+                (vec![*context, *slot], None)
+            }
             Self::Mount { context: from, to }
             | Self::Root { mount: from, to }
             | Self::Pick { root: from, to } => (vec![*from], Some(*to)),

@@ -39,7 +39,7 @@ macro_rules! arguments {
 
 arguments! {
     u32: number, u32::to_string;
-    bool: |word| Ok(number(word)? != 0), |is_so: &bool| u8::from(*is_so).to_string();
+    bool: yes_or_no, |is_so: &bool| u8::from(*is_so).to_string();
     Bytes: |word| Ok(Bytes::parse(word)), Bytes::to_string;
     Attributes: Attributes::parse, Attributes::to_string;
     Actor: one_of, name;
@@ -56,6 +56,11 @@ fn number(word: &str) -> Result<u32> {
     Ok(number)
 }
 
+fn yes_or_no(word: &str) -> Result<bool> {
+    ensure!(["0", "1"].contains(&word), "{word:?} is neither 0 nor 1");
+    Ok(word == "1")
+}
+
 /// One of a few, by its name.
 pub fn one_of<T: ValueEnum>(word: &str) -> Result<T> {
     T::from_str(word, false).map_err(|_| {
@@ -67,7 +72,7 @@ pub fn one_of<T: ValueEnum>(word: &str) -> Result<T> {
 
 pub fn name<T: ValueEnum>(of: &T) -> String {
     let value = of.to_possible_value();
-    value.expect("none is skipped").get_name().to_owned()
+    value.expect("clap hides none").get_name().to_owned()
 }
 
 /// Flags by their names, with commas.

@@ -6,10 +6,9 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use guest::bpf;
+use guest::btf;
 use guest::insn;
 use rustix::io::Errno;
-
-use guest::btf;
 
 /// A hook by its function, whose BTF id is looked up once.
 struct Hook {
