@@ -397,11 +397,12 @@ fn descriptors_of_any_number(_: &World) -> Result<()> {
         let error = missing.pass_fd(null()?, number).spawn().err();
         let error = error.with_context(|| format!("{number}: a missing program runs"))?;
         ensure!(matches!(error, Error::Exec { .. }), "{number}: {error}");
-        let test = format!("test -c /proc/self/fd/{number} && ls /proc/self/fd | wc -l");
+        let test = format!("test -c /proc/self/fd/{number} && echo /proc/self/fd/*");
         let found = Container::new("sh").args(["-c", &test]);
         let found = output(found.pass_fd(null()?, number))?;
-        // Three standard ones, this one, and that of ls(1) itself.
-        ensure!(found.trim() == "5", "{number}: {found} descriptors");
+        // Three standard ones, this one, and that of the directory that the shell reads.
+        let count = found.split_whitespace().count();
+        ensure!(count == 5, "{number}: {found}");
     }
     Ok(())
 }

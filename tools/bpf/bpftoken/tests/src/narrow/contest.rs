@@ -152,6 +152,9 @@ pub(super) fn stopped_process(world: &World) -> Result<()> {
             Err(Error::Container { .. }) => {}
             other => ensure!(false, "{other:?}"),
         }
+        if stopped == crate::hostile::ENOUGH {
+            break;
+        }
     }
     ensure!(stopped > 0, "no process was stopped");
     hostile.loot().map(drop)
