@@ -10,8 +10,8 @@ help:
 	@echo 'The BPF token of Linux in Rust. As root, on Debian 12 or 13:'
 	@echo
 	@echo '  make run      boots a kernel with it; an unprivileged container loads and runs BPF through a token'
-	@echo '  make check    seconds, without a guest: unit tests, the policy against C, lint of what changed [BASE=HEAD]'
-	@echo '  make test     tests of kernel, library and tool; ends with the line "N passed, N failed" [KERNEL=rust|c] [EXPECT=update]'
+	@echo '  make check    seconds, without a guest: unit tests, the policy against C, lint of what changed [BASE=HEAD] [WHOLE=1]'
+	@echo '  make test     tests of kernel, library and tool; ends with the line "N passed, N failed" [KERNEL=rust|c] [EXPECT=update] [FRESH=1]'
 	@echo '  make test TEST=name [KERNEL=...]     the tests with that in their names, in one guest'
 	@echo '  make integration   bpftoken with real container managers and loaders [KERNEL=rust|c] [EXPECT=update]'
 	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
@@ -84,5 +84,5 @@ install:
 clean:
 	@$(RUNNER)/clean.sh
 
-export KERNEL ARCH BUILD BASE OUT TEST EXPECT BOOTS CHECK LINUX_SRC SNAPSHOT SEED STRESS STRINGS CALLS
+export KERNEL ARCH BUILD BASE OUT TEST EXPECT FRESH WHOLE BOOTS CHECK LINUX_SRC SNAPSHOT SEED STRESS STRINGS CALLS
 export CMD DIR CPUS MEMORY TIMEOUT ACCEL QEMU_OPTS KERNEL_ARGS

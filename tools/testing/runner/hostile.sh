@@ -15,32 +15,12 @@ new_run hostile rust c debug cover
 build_suites fuzz hostile
 ask_about_kvm
 
-# In the guest, suite LOG COMMAND: its output goes to LOG, its status to LOG.status. The kernel's log has its name, for
-# suites whose tests do not write theirs.
-suite() {
-	local status=0
-	echo "<3>test ${1##*/}" >/dev/kmsg
-	(eval "$2") >"$1" 2>&1 || status=$?
-	echo "$status" >"$1.status"
-}
 # How the tool launches, and what root of a container gets of it, is no matter of the kernel's; the tests of that race
 # against time limits, and this kernel is several times slower.
 tool_suite="$bin/bpftoken-tests --skip integration:: --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: --skip examples::"
-# All suites in one guest, as booting takes as long as the smaller of them.
 suites() {
-	local script name
-	# What a guest that did not survive leaves of the suites that it did not come to.
-	for name in guest bpftoken libbpf kunit upstream; do
-		echo "it was not begun" | tee "$RESULTS/$name.log" >"$RESULTS/$name.log.status"
-	done
-	script="$(declare -f suite)
-		suite $RESULTS/guest.log $bin/guest
-		suite $RESULTS/bpftoken.log $(printf %q "$tool_suite")
-		suite $RESULTS/libbpf.log $(printf %q "$libbpf_suite")
-		suite $RESULTS/kunit.log $(printf %q "$kunit_suites")
-		suite $RESULTS/upstream.log $(printf %q "$upstream_suite")"
-	DIR=$RESULTS CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-2700} \
-		guest debug "$RESULTS/suites.log" "exec $bin/hostile watch bash -c $(printf %q "$script")"
+	CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-2700} one_guest debug "$RESULTS/suites.log" "$bin/hostile watch bash" \
+		guest="$bin/guest" bpftoken="$tool_suite" libbpf="$libbpf_suite" kunit="$kunit_suites" upstream="$upstream_suite"
 }
 # KASAN keeps the more freed objects the more memory there is, and to count objects in use goes through all of them.
 faults() { MEMORY=768M TIMEOUT=${TIMEOUT:-1800} guest debug "$RESULTS/faults.log" "exec $bin/hostile faults"; }
@@ -89,7 +69,7 @@ show "$RESULTS/scale.log" "number .*first"
 show "$RESULTS/fuzz.log" "distinct outcomes$"
 show "$RESULTS/sequences.log" "addresses reached"
 # The debug kernel runs what the Rust kernel does.
-total "libtest:guest-rust:our tests, debug kernel:$RESULTS/guest.log" \
+total "libtest:guest-debug:our tests, debug kernel:$RESULTS/guest.log" \
 	"libtest:bpftoken-debug:library and bpftoken, debug kernel:$RESULTS/bpftoken.log" \
 	"ktap:libbpf-rust:reasons told by the tree's libbpf, debug kernel:$RESULTS/libbpf.log" \
 	"ktap:kunit-rust:KUnit, debug kernel:$RESULTS/kunit.log" \

@@ -5,7 +5,7 @@
 
 # new_run NAME KERNEL...: makes the directory, with the images of these kernels.
 new_run() {
-	local name=$1 kernel old
+	local name=$1 old
 	shift
 	mkdir -p "$BUILD/runs"
 	RUN=$(mktemp -d "$BUILD/runs/$(date -u +%Y%m%d-%H%M%S)-$name.XXXX")
@@ -19,6 +19,12 @@ new_run() {
 	for old in $(find "$BUILD/runs" -mindepth 1 -maxdepth 1 -type d | sort -r | tail -n +11); do
 		flock --nonblock "$old/.lock" rm -rf "$old" || true
 	done
+	take_kernels "$@"
+}
+
+# take_kernels KERNEL...: builds these, and takes their images into the run.
+take_kernels() {
+	local kernel
 	for kernel; do
 		COPY=$RUN/$kernel.image "$RUNNER/kernel.sh" "$kernel" >/dev/null
 	done
@@ -38,6 +44,10 @@ check_expect() {
 	case ${EXPECT:=} in
 	'' | update) ;;
 	*) die "EXPECT=$EXPECT: it is update, or not set." ;;
+	esac
+	case ${FRESH:=} in
+	'' | 1) ;;
+	*) die "FRESH=$FRESH: it is 1, or not set." ;;
 	esac
 }
 
@@ -131,8 +141,91 @@ guest() {
 	echo "$status" >"$2.status"
 }
 
-# The library and bpftoken: what make test runs of their tests. Time passes there, so it has a limit of its own.
-tool() { CPUS=2 TIMEOUT=${TIMEOUT:-1800} guest "$1" "$RESULTS/bpftoken-$1.log" "$bin/bpftoken-tests --skip integration::"; }
+# inputs_c COMMAND: a hash of all that decides what COMMAND says on the C kernel: the image, the programs, the guest and how it
+# boots, and the checkout, whose pages the tests read, but for what the Rust kernel alone is made of.
+inputs_c() {
+	{
+		echo "${1//"$RUN"/} ${CPUS:-} ${MEMORY:-} ${ACCEL:-$(head -n 1 "$BUILD/accel" 2>/dev/null)} ${QEMU_OPTS:-} ${KERNEL_ARGS:-}"
+		cat "$ROOT/.made-from" "$GUEST_ROOT/.made-from"
+		cd "$RUN" || exit
+		find c.image bin -type f -print0 | sort -z | xargs -0 sha256sum
+		cd "$REPO" || exit
+		find . \( -path ./.git -o -path ./rust -o -path ./include -o -path ./patches -o -path "./${BUILD#"$REPO"/}" \) -prune -o \
+			-type f ! -name Kbuild ! -name Kconfig -print0 | sort -z | xargs -0 sha256sum
+	} | sha256sum | cut -c 1-32
+}
+
+# guest_c LOG COMMAND: as guest c does it. The C kernel is what ours is compared with: what passed on it is not asked again while
+# its inputs are the same, but taken from the run that saw it, which LOG.from names. FRESH=1 asks again.
+guest_c() {
+	local inputs kept new
+	inputs=$(inputs_c "$2")
+	kept=$BUILD/passed/$inputs
+	if [ -z "${FRESH:-}" ] && [ -e "$kept" ]; then
+		cp "$kept/log" "$1"
+		cp "$kept/run" "$1.from"
+		echo 0 >"$1.status"
+		touch "$kept"
+		return
+	fi
+	guest c "$@"
+	# A checkout that was edited meanwhile is not what was asked about.
+	[ "$(cat "$1.status")" = 0 ] && [ "$(inputs_c "$2")" = "$inputs" ] || return 0
+	mkdir -p "$BUILD/passed"
+	new=$(mktemp -d "$BUILD/passed/new.XXXX")
+	cp "$1" "$new/log"
+	echo "${RUN##*/}" >"$new/run"
+	rm -rf "$kept"
+	mv -T "$new" "$kept"
+	# A score of them: the suites of both architectures, some edits back.
+	find "$BUILD/passed" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | sed '1,20d; s/^[^ ]* //' | xargs -r rm -rf
+}
+
+# guest_on KERNEL LOG COMMAND: on the C kernel, by guest_c.
+guest_on() { if [ "$1" = c ]; then guest_c "${@:2}"; else guest "$@"; fi; }
+
+# What make test runs of our tests and of those of the library and bpftoken. The groups in which somebody contends with what is
+# tested need a second processor; the others are quicker on one. Time passes in the tool's tests, so they have a limit of their own.
+rules_contests=(contest:: race::)
+tool_contests=(hostile:: narrow:: restrict::)
+rules() {
+	local skip=("${rules_contests[@]}")
+	[ "$1" = rust ] || skip+=(defects::)
+	guest_on "$1" "$RESULTS/guest-$1.log" "$bin/guest ${skip[*]/#/--skip }"
+}
+tool() {
+	TIMEOUT=${TIMEOUT:-1800} guest_on "$1" "$RESULTS/bpftoken-$1.log" \
+		"$RUNNER/into-memory.sh; $bin/bpftoken-tests --skip integration:: ${tool_contests[*]/#/--skip }"
+}
+contests() {
+	local runs=("${tool_contests[@]/#/"$bin/bpftoken-tests --skip integration:: "}" "${rules_contests[@]/#/"$bin/guest "}")
+	CPUS=2 TIMEOUT=${TIMEOUT:-1800} guest_on "$1" "$RESULTS/contests-$1.log" \
+		"$RUNNER/into-memory.sh; failed=0; $(printf '%s || failed=1; ' "${runs[@]}")exit \$failed"
+}
+
+# In the guest, suite LOG COMMAND: its output goes to LOG, its status to LOG.status. The kernel's log has its name, for
+# suites whose tests do not write theirs.
+suite() {
+	local status=0
+	echo "<3>test ${1##*/}" >/dev/kmsg
+	(eval "$2") >"$1" 2>&1 || status=$?
+	echo "$status" >"$1.status"
+}
+
+# one_guest KERNEL LOG BEFORE SUITE=COMMAND...: one after the other in one guest, as booting takes as long as the smaller of them.
+# What each says goes to RESULTS; BEFORE is a command that gets the script as its last argument, or bash.
+one_guest() {
+	local kernel=$1 log=$2 before=$3 script it name
+	shift 3
+	script=$(declare -f suite)
+	for it; do
+		name=${it%%=*}
+		# What a guest that did not survive leaves of the suites that it did not come to.
+		echo "it was not begun" | tee "$RESULTS/$name.log" >"$RESULTS/$name.log.status"
+		script+=$'\n'"suite $RESULTS/$name.log $(printf %q "${it#*=}")"
+	done
+	DIR=$RESULTS guest "$kernel" "$log" "exec $before -c $(printf %q "$script")"
+}
 
 # two_at_a_time JOB...: runs these commands, two at a time, in their order.
 two_at_a_time() {

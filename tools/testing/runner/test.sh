@@ -5,6 +5,7 @@
 #   KERNEL   rust or c: only the suites of this kernel
 #   TEST     only tests whose name contains this, in one guest, on KERNEL (rust)
 #   EXPECT   update: writes the lists of expected tests anew, from what ran
+#   FRESH    1: asks the C kernel again what it has passed before, with the same image, programs and checkout
 
 . "$(dirname "$0")/common.sh"
 . "$RUNNER/suites.sh"
@@ -27,22 +28,30 @@ if [ -n "${TEST:-}" ]; then
 	exit "$(awk '/^test result: FAILED/ { bad = 1 } END { print bad + 0 }' "$RESULTS/tests.log")"
 fi
 
-# The tests build while the kernels wait for one thing after the other.
+# What needs no guest: of the library and the tool, and the comparison of the policy with upstream's C.
+unit() {
+	local status=0
+	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results -p coverage || status=$?
+	"$RUNNER/tree.sh" c || status=$?
+	# That one is WHOLE=1 of make check.
+	"$RUNNER/cargo.sh" test --locked --release -p parity -- --skip programs_of_all_types_attach_types_and_lengths || status=$?
+	echo "$status" >"$RESULTS/unit.log.status"
+}
+# It and the tests build while the kernels wait for one thing after the other.
+beside_the_kernels() {
+	"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results -p coverage \
+		>"$LOGS/tests-early.log" 2>&1 || true
+	unit >"$RESULTS/unit.log" 2>&1
+}
+new_run test
 mkdir -p "$LOGS"
-"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results -p coverage \
-	>"$LOGS/tests-early.log" 2>&1 &
-new_run test "${kernels[@]}"
+beside_the_kernels &
+beside=$!
+take_kernels "${kernels[@]}"
 build_suites coverage
 ask_about_kvm
 [ "$KERNEL" = c ] || map_blocks
 
-# What needs no guest: of the library and the tool, and all comparisons of the policy with upstream's C.
-unit() {
-	local status=0
-	"$RUNNER/cargo.sh" test --locked --release -p bpf-token -p bpftoken -p results -p coverage || status=$?
-	"$RUNNER/cargo.sh" test --locked --release -p parity -- --include-ignored || status=$?
-	echo "$status" >"$RESULTS/unit.log.status"
-}
 hardening() {
 	local status=0
 	(
@@ -51,39 +60,38 @@ hardening() {
 	) || status=$?
 	echo "$status" >"$RESULTS/hardening.log.status"
 }
-# Some of our tests race on two processors.
-rules_rust() { CPUS=2 guest rust "$RESULTS/guest-rust.log" "$bin/guest"; }
-rules_c() { CPUS=2 guest c "$RESULTS/guest-c.log" "$bin/guest --skip defects::"; }
 # What the tests say of each defect would be in the middle of their lines.
-defects() { guest c "$RESULTS/defects-c.log" "$bin/guest --expect-defects 2>said; status=\$?; cat said >&2; exit \$status"; }
-upstream() { guest rust "$RESULTS/upstream-rust.log" "$upstream_suite"; }
-libbpf() { guest rust "$RESULTS/libbpf-rust.log" "$libbpf_suite"; }
-kunit() { guest rust "$RESULTS/kunit-rust.log" "$kunit_suites"; }
+defects() { guest_c "$RESULTS/defects-c.log" "$bin/guest --expect-defects 2>said; status=\$?; cat said >&2; exit \$status"; }
+small() {
+	one_guest rust "$RESULTS/small-rust.log" bash \
+		libbpf-rust="$libbpf_suite" kunit-rust="$kunit_suites" upstream-rust="$upstream_suite"
+}
 
-# suite JOB KERNEL SPECIFICATION: a job, and what total says of its log.
+# add JOB KERNEL SPECIFICATION...: a job, and what total says of its logs.
 jobs=() suites=()
-suite() {
+add() {
 	[ -z "$KERNEL" ] || [ "$2" = "$KERNEL" ] || return 0
 	jobs+=("$1")
-	suites+=("$3")
+	suites+=("${@:3}")
 }
 # The longest first.
-suite "tool rust" rust "libtest:bpftoken-rust:library and bpftoken, Rust kernel:$RESULTS/bpftoken-rust.log"
-suite "tool c" c "libtest:bpftoken-c:library and bpftoken, C kernel:$RESULTS/bpftoken-c.log"
-suite rules_rust rust "libtest:guest-rust:our tests, Rust kernel:$RESULTS/guest-rust.log"
-suite rules_c c "libtest:guest-c:our tests, C kernel:$RESULTS/guest-c.log"
-suite upstream rust "test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
-suite libbpf rust "ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
+for kernel in rust c; do
+	add "tool $kernel" $kernel "libtest:bpftoken-$kernel:library and bpftoken, ${kernel^} kernel:$RESULTS/bpftoken-$kernel.log"
+	add "rules $kernel" $kernel "libtest:guest-$kernel:our tests, ${kernel^} kernel:$RESULTS/guest-$kernel.log"
+	add "contests $kernel" $kernel "libtest:contests-$kernel:contests on two processors, ${kernel^} kernel:$RESULTS/contests-$kernel.log"
+done
+add small rust "test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log" \
+	"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log" \
+	"ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log"
 [ "$ARCH" != arm64 ] ||
-	suite hardening rust "program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
-suite kunit rust "ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log"
-suite defects c "libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log"
-step "testing the library, the tool and the policy" "$RESULTS/unit.log" unit
-suites+=("libtest:unit:library and tools, without a guest:$RESULTS/unit.log")
+	add hardening rust "program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
+add defects c "libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log"
+suites+=("libtest:unit:library, tools and policy, without a guest:$RESULTS/unit.log")
+step "testing the library, the tool and the policy" "$LOGS/unit-wait.log" tail --pid="$beside" -f /dev/null
 step "running the tests in guests, two at a time" "$RESULTS/guests.log" two_at_a_time "${jobs[@]}"
 
 if [ -n "${blocks:-}" ]; then
-	judge_blocks "$RESULTS"/{guest,kunit,bpftoken,upstream,libbpf}-rust.log
+	judge_blocks "$RESULTS"/{guest,bpftoken,contests,small}-rust.log
 	suites+=("program:coverage:blocks that ran, or need not:$RESULTS/coverage.log")
 fi
 total "${suites[@]}" || exit 1

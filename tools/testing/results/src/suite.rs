@@ -27,6 +27,8 @@ pub struct Suite {
     pub missing: BTreeSet<String>,
     /// The tests that ran and are not in the list.
     pub unlisted: BTreeSet<String>,
+    /// The run that this log is of, if it is an earlier one: nothing that the suite depends on has changed since.
+    pub from: Option<String>,
     /// Set if the suite failed as a whole: it did not end, or ended with an error although no test failed.
     pub broken: Option<String>,
 }
@@ -51,10 +53,12 @@ impl Suite {
     ) -> io::Result<Self> {
         let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
         let status = fs::read_to_string(format!("{log}.status")).unwrap_or_default();
+        let from = fs::read_to_string(format!("{log}.from")).ok();
         let mut suite = Self {
             id: id.into(),
             title: title.into(),
             log: log.into(),
+            from: from.map(|run| run.trim().into()),
             outcomes: format.read(&text),
             missing: BTreeSet::new(),
             unlisted: BTreeSet::new(),
@@ -126,6 +130,9 @@ impl Suite {
         if skipped > 0 {
             let _ = write!(text, ", {skipped} skipped");
         }
+        if let Some(run) = &self.from {
+            let _ = write!(text, " (in {run}; nothing of it has changed)");
+        }
         text.push('\n');
         for (name, outcome) in &self.outcomes {
             match outcome {
@@ -174,6 +181,9 @@ impl Suite {
         }
         if let Some(why) = &self.broken {
             let _ = writeln!(text, "    # {why}");
+        }
+        if let Some(run) = &self.from {
+            let _ = writeln!(text, "    # seen in the run {run}");
         }
         let verdict = if self.failed() == 0 { "ok" } else { "not ok" };
         let _ = writeln!(text, "{verdict} {number} {}", self.id);

@@ -255,9 +255,9 @@ fn programs_whose_token_was_narrowed() {
     compare_all(&requests, &taken_back_or_not(3));
 }
 
-/// The whole product of what the others take apart; `make test` runs it.
+/// The whole product of what the others take apart.
 #[test]
-#[ignore = "takes a minute; make test has it"]
+#[ignore = "takes most of a minute; WHOLE=1 make check has it"]
 fn programs_of_all_types_attach_types_and_lengths() {
     let requests: Vec<Request> = values::<ProgType>()
         .into_iter()
