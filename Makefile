@@ -31,7 +31,7 @@ help:
 	@echo '  make clean                           removes what was built (BUILD)'
 	@echo
 	@echo '  BUILD=...       where things are built (now $(or $(BUILD),$${XDG_CACHE_HOME:-~/.cache}/bpf-token))'
-	@echo '  ARCH=arm64      kernel, vm, shell, test, integration, bench: another architecture, cross-compiled and emulated (now $(ARCH))'
+	@echo '  ARCH=arm64      kernel, vm, shell, run, test, integration, bench: another architecture, cross-compiled and emulated (now $(ARCH))'
 	@echo '  LINUX_SRC=...   your own Linux 7.3, a tree or a tarball, in place of the Debian package of its source'
 	@echo '  SNAPSHOT=...    where an archive of Debian has the tested source, once the mirror has it no more'
 

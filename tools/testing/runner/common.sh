@@ -37,7 +37,7 @@ export ARCH
 
 # x86_64_only WHAT: refuses what is not made for another architecture.
 x86_64_only() {
-	[ "$ARCH" = x86_64 ] || die "$1 is for x86_64, and ARCH=$ARCH; of the others, there are make kernel, vm, shell, test, integration and bench."
+	[ "$ARCH" = x86_64 ] || die "$1 is for x86_64, and ARCH=$ARCH; of the others, there are make kernel, vm, shell, run, test, integration and bench."
 }
 
 elapsed() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }

@@ -145,7 +145,7 @@ guest() {
 # boots, and the checkout, whose pages the tests read, but for what the Rust kernel alone is made of.
 inputs_c() {
 	{
-		echo "${1//"$RUN"/} ${CPUS:-} ${MEMORY:-} ${ACCEL:-$(head -n 1 "$BUILD/accel" 2>/dev/null)} ${QEMU_OPTS:-} ${KERNEL_ARGS:-}"
+		echo "${1//"$RUN"/} ${CPUS:-} ${MEMORY:-} ${ACCEL:-$(cat "$BUILD/accel" 2>/dev/null || true)} ${QEMU_OPTS:-} ${KERNEL_ARGS:-}"
 		cat "$ROOT/.made-from" "$GUEST_ROOT/.made-from"
 		cd "$RUN" || exit
 		find c.image bin -type f -print0 | sort -z | xargs -0 sha256sum

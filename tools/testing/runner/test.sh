@@ -37,8 +37,9 @@ unit() {
 	"$RUNNER/cargo.sh" test --locked --release -p parity -- --skip programs_of_all_types_attach_types_and_lengths || status=$?
 	echo "$status" >"$RESULTS/unit.log.status"
 }
-# It and the tests build while the kernels wait for one thing after the other.
+# It and the tests build while the kernels wait for one thing after the other, and do not make them wait.
 beside_the_kernels() {
+	renice -n 19 "$BASHPID" >/dev/null
 	"$RUNNER/cargo.sh" build --locked --release -p bpftoken -p bpftoken-tests -p clients -p guest -p results -p coverage \
 		>"$LOGS/tests-early.log" 2>&1 || true
 	unit >"$RESULTS/unit.log" 2>&1

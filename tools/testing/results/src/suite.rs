@@ -273,6 +273,17 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_run_is_named() {
+        let mut suite = judge("earlier", "test a ... ok\n", "0\n", "a\n");
+        assert_eq!(suite.from, None);
+        suite.from = Some("20260101-test".into());
+        assert!(suite.tell().contains(" (in 20260101-test; "));
+        assert!(suite
+            .ktap(1)
+            .contains("    # seen in the run 20260101-test\n"));
+    }
+
+    #[test]
     fn a_new_test_is_told() {
         let suite = judge("new", "test a ... ok\ntest c ... ok\n", "0\n", "a\n");
         assert_eq!((suite.failed(), suite.unlisted.len()), (0, 1));
