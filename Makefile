@@ -13,7 +13,7 @@ help:
 	@echo '  make check    seconds, without a guest: unit tests, the policy against C, lint of what changed [BASE=HEAD] [WHOLE=1]'
 	@echo '  make test     tests of kernel, library and tool; ends with the line "N passed, N failed" [KERNEL=rust|c] [EXPECT=update] [FRESH=1]'
 	@echo '  make test TEST=name [KERNEL=...]     the tests with that in their names, in one guest'
-	@echo '  make integration   bpftoken with real container managers and loaders [KERNEL=rust|c] [EXPECT=update]'
+	@echo '  make integration   bpftoken with real container managers and loaders [KERNEL=rust|c] [EXPECT=update] [FRESH=1]'
 	@echo '  make hostile  debug kernel, faults, stress, large numbers, C against Rust by fuzzing [SEED=] [STRESS=60]'
 	@echo '  make bench    counts guest instructions, C against Rust [BOOTS=5] [CHECK=1]'
 	@echo '  make lint     rustfmt, clippy, kernel warnings, shellcheck, checkpatch'

@@ -18,6 +18,8 @@ ARGUMENTS=("$@")
 # The architecture of kernel and guests, by its name in the kernel's Makefile.
 ARCH=${ARCH:-x86_64}
 LINUX_VERSION=7.3
+# What the repository adds to the kernel. No test in a guest reads it.
+KERNEL_SIDE=(Kbuild Kconfig rust include patches)
 JOBS=${JOBS:-$(nproc)}
 
 say() { printf '%s\n' "$*" >&2; }

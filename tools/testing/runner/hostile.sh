@@ -19,7 +19,7 @@ ask_about_kvm
 # against time limits, and this kernel is several times slower.
 tool_suite="$bin/bpftoken-tests --skip integration:: --skip handshake:: --skip hostile:: --skip launch:: --skip terminal:: --skip examples::"
 suites() {
-	CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-2700} one_guest debug "$RESULTS/suites.log" "$bin/hostile watch bash" \
+	UNDER="$bin/hostile watch" CPUS=2 MEMORY=3G TIMEOUT=${TIMEOUT:-2700} one_guest debug "$RESULTS/suites.log" \
 		guest="$bin/guest" bpftoken="$tool_suite" libbpf="$libbpf_suite" kunit="$kunit_suites" upstream="$upstream_suite"
 }
 # KASAN keeps the more freed objects the more memory there is, and to count objects in use goes through all of them.

@@ -8,5 +8,6 @@ shopt -s nullglob
 for file in /etc/ld.so.cache \
 	/usr/lib/*-linux-gnu/{ld-linux-*.so.*,lib{c,m,selinux,pcre2-8,cap,mount,blkid,elf,z,zstd,gcc_s,tinfo,proc2,acl,attr}.so.*} \
 	/usr/bin/{cat,chmod,cut,dash,echo,env,find,grep,head,id,ls,mkdir,mount,nsenter,ps,readlink,rm,script,sed,setpriv,sleep,stat,tail,timeout,touch,tr,true,umount,unshare,wc}; do
-	[ -L "$file" ] || : 2>/dev/null >>"$file" || true
+	# A link leads to a file of the list; what is not there must not be made.
+	[ -L "$file" ] || [ ! -f "$file" ] || : 2>/dev/null >>"$file" || true
 done

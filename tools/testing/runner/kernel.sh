@@ -55,7 +55,7 @@ inputs() {
 		echo "$kernel $ARCH ${LINUX_SRC:+$LINUX_SRC $RANDOM$RANDOM}"
 		cat "$ROOT/.made-from" "${configs[@]}" "$0"
 		if [ "$kind" = rust ]; then
-			find Kbuild Kconfig rust include patches -type f ! -name cover-letter -print0 | sort -z | xargs -0 sha256sum
+			find "${KERNEL_SIDE[@]}" -type f ! -name cover-letter -print0 | sort -z | xargs -0 sha256sum
 		fi
 	) | sha256sum | cut -c 1-32
 }

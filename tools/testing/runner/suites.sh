@@ -144,41 +144,40 @@ guest() {
 # inputs_c COMMAND: a hash of all that decides what COMMAND says on the C kernel: the image, the programs, the guest and how it
 # boots, and the checkout, whose pages the tests read, but for what the Rust kernel alone is made of.
 inputs_c() {
+	local part leave=(-path ./.git -o -path "./${BUILD#"$REPO"/}")
+	for part in "${KERNEL_SIDE[@]}"; do leave+=(-o -path "./$part"); done
 	{
 		echo "${1//"$RUN"/} ${CPUS:-} ${MEMORY:-} ${ACCEL:-$(cat "$BUILD/accel" 2>/dev/null || true)} ${QEMU_OPTS:-} ${KERNEL_ARGS:-}"
 		cat "$ROOT/.made-from" "$GUEST_ROOT/.made-from"
 		cd "$RUN" || exit
 		find c.image bin -type f -print0 | sort -z | xargs -0 sha256sum
 		cd "$REPO" || exit
-		find . \( -path ./.git -o -path ./rust -o -path ./include -o -path ./patches -o -path "./${BUILD#"$REPO"/}" \) -prune -o \
-			-type f ! -name Kbuild ! -name Kconfig -print0 | sort -z | xargs -0 sha256sum
+		find . \( "${leave[@]}" \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
 	} | sha256sum | cut -c 1-32
 }
 
 # guest_c LOG COMMAND: as guest c does it. The C kernel is what ours is compared with: what passed on it is not asked again while
 # its inputs are the same, but taken from the run that saw it, which LOG.from names. FRESH=1 asks again.
 guest_c() {
-	local inputs kept new
+	local inputs kept new run
 	inputs=$(inputs_c "$2")
 	kept=$BUILD/passed/$inputs
-	if [ -z "${FRESH:-}" ] && [ -e "$kept" ]; then
-		cp "$kept/log" "$1"
-		cp "$kept/run" "$1.from"
+	# One file, opened once and replaced by renaming: another run may do the same.
+	if [ -z "${FRESH:-}" ] && { read -r run && cat >"$1"; } 2>/dev/null <"$kept"; then
+		echo "$run" >"$1.from"
 		echo 0 >"$1.status"
-		touch "$kept"
+		touch -c "$kept"
 		return
 	fi
 	guest c "$@"
 	# A checkout that was edited meanwhile is not what was asked about.
 	[ "$(cat "$1.status")" = 0 ] && [ "$(inputs_c "$2")" = "$inputs" ] || return 0
 	mkdir -p "$BUILD/passed"
-	new=$(mktemp -d "$BUILD/passed/new.XXXX")
-	cp "$1" "$new/log"
-	echo "${RUN##*/}" >"$new/run"
-	rm -rf "$kept"
-	mv -T "$new" "$kept"
-	# A score of them: the suites of both architectures, some edits back.
-	find "$BUILD/passed" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | sed '1,20d; s/^[^ ]* //' | xargs -r rm -rf
+	new=$(mktemp "$BUILD/passed/new.XXXX")
+	{ echo "${RUN##*/}" && cat "$1"; } >"$new"
+	mv "$new" "$kept"
+	# The last twenty are kept: the suites of both architectures, some edits back.
+	find "$BUILD/passed" -type f -printf '%T@ %p\n' | sort -rn | sed '1,20d; s/^[^ ]* //' | xargs -r rm -f
 }
 
 # guest_on KERNEL LOG COMMAND: on the C kernel, by guest_c.
@@ -212,11 +211,11 @@ suite() {
 	echo "$status" >"$1.status"
 }
 
-# one_guest KERNEL LOG BEFORE SUITE=COMMAND...: one after the other in one guest, as booting takes as long as the smaller of them.
-# What each says goes to RESULTS; BEFORE is a command that gets the script as its last argument, or bash.
+# one_guest KERNEL LOG SUITE=COMMAND...: one after the other in one guest, as booting takes as long as the smaller of them. What
+# each says goes to RESULTS. UNDER, if set, is a program that runs and watches the command that follows it.
 one_guest() {
-	local kernel=$1 log=$2 before=$3 script it name
-	shift 3
+	local kernel=$1 log=$2 script it name
+	shift 2
 	script=$(declare -f suite)
 	for it; do
 		name=${it%%=*}
@@ -224,7 +223,7 @@ one_guest() {
 		echo "it was not begun" | tee "$RESULTS/$name.log" >"$RESULTS/$name.log.status"
 		script+=$'\n'"suite $RESULTS/$name.log $(printf %q "${it#*=}")"
 	done
-	DIR=$RESULTS guest "$kernel" "$log" "exec $before -c $(printf %q "$script")"
+	DIR=$RESULTS guest "$kernel" "$log" "exec ${UNDER:-} bash -c $(printf %q "$script")"
 }
 
 # two_at_a_time JOB...: runs these commands, two at a time, in their order.

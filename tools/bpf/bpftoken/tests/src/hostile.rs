@@ -187,7 +187,7 @@ pub fn soon<T>(what: &str, it: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// How many processes that enter a container have to be stopped in it: each takes as long as the limit.
+/// So many processes stopped by the container are enough for a test: each is waited for as long as the limit is.
 pub const ENOUGH: u32 = 2;
 
 fn stopped(world: &World) -> Result<()> {
