@@ -190,21 +190,21 @@ fn nearest<K: Kind>(item: &[u8]) -> Option<&'static str> {
     };
     K::NAMES
         .all()
-        .filter_map(|name| Some((distance(name.as_bytes(), bare)?, name)))
-        .filter(|&(distance, name)| distance <= 1 + name.len() / 5)
+        .filter_map(|name| Some((distance(name.as_bytes(), bare, 1 + name.len() / 5)?, name)))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
 }
 
 /// How many bytes must be added, removed or changed to make one text of the other, whatever the
-/// case; `None` when one is too long to be a name.
-fn distance(a: &[u8], b: &[u8]) -> Option<usize> {
-    const MOST: usize = 40;
-    if a.len() >= MOST || b.len() >= MOST {
+/// case; `None` when they are more than `most`, or one text is too long to be a name.
+fn distance(a: &[u8], b: &[u8], most: usize) -> Option<usize> {
+    const LONGEST: usize = 40;
+    // As many as the difference of the lengths must be added or removed.
+    if a.len().abs_diff(b.len()) > most || a.len() >= LONGEST || b.len() >= LONGEST {
         return None;
     }
     // Row by row over the prefixes of `a`: `row[j]` is the distance to the first `j` bytes of `b`.
-    let mut row: [usize; MOST] = core::array::from_fn(|j| j);
+    let mut row: [usize; LONGEST] = core::array::from_fn(|j| j);
     for (i, &x) in a.iter().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
@@ -214,7 +214,7 @@ fn distance(a: &[u8], b: &[u8]) -> Option<usize> {
             row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
         }
     }
-    Some(row[b.len()])
+    Some(row[b.len()]).filter(|&distance| distance <= most)
 }
 
 #[kunit_tests(bpf_token_parse)]

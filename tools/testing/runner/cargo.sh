@@ -23,6 +23,11 @@ if [ "$ARCH" = arm64 ] && [ "$1" = build ]; then
 		GOARCH=arm64
 	)
 fi
+if [ "$1" = test ]; then
+	in_root cargo test --no-run "${@:2}"
+	# What runs then makes none of the programs: others may build meanwhile.
+	unlock
+fi
 in_root env "${environment[@]}" cargo "$@" "${target[@]}"
 if [ -n "${COPY:-}" ]; then
 	mkdir -p "$COPY"

@@ -150,6 +150,8 @@ lock() {
 	fi
 }
 
+unlock() { exec 9>&-; }
+
 # in_root COMMAND...: runs COMMAND in the toolchain root.
 in_root() { "$RUNNER/enter.sh" "$@"; }
 

@@ -183,14 +183,19 @@ guest_c() {
 # guest_on KERNEL LOG COMMAND: on the C kernel, by guest_c.
 guest_on() { if [ "$1" = c ]; then guest_c "${@:2}"; else guest "$@"; fi; }
 
-# What make test runs of our tests and of those of the library and bpftoken. The groups in which somebody contends with what is
+# What make test runs of our tests and of those of the library and bpftoken. The tests in which somebody contends with what is
 # tested need a second processor; the others are quicker on one. Time passes in the tool's tests, so they have a limit of their own.
 rules_contests=(contest:: race::)
-tool_contests=(hostile:: narrow:: restrict::)
+tool_contests=(hostile:: narrow::mounts_that_move narrow::new_instances)
 rules() {
 	local skip=("${rules_contests[@]}")
 	[ "$1" = rust ] || skip+=(defects::)
-	guest_on "$1" "$RESULTS/guest-$1.log" "$bin/guest ${skip[*]/#/--skip }"
+	local ours="$bin/guest ${skip[*]/#/--skip }"
+	case $1 in
+	c) guest_c "$RESULTS/guest-c.log" "$ours" ;;
+	rust) one_guest rust "$RESULTS/suites-rust.log" guest-rust="$ours" \
+		libbpf-rust="$libbpf_suite" kunit-rust="$kunit_suites" upstream-rust="$upstream_suite" ;;
+	esac
 }
 tool() {
 	TIMEOUT=${TIMEOUT:-1800} guest_on "$1" "$RESULTS/bpftoken-$1.log" \

@@ -64,10 +64,6 @@ hardening() {
 }
 # What the tests say of each defect would be in the middle of their lines.
 defects() { guest_c "$RESULTS/defects-c.log" "$bin/guest --expect-defects 2>said; status=\$?; cat said >&2; exit \$status"; }
-small() {
-	one_guest rust "$RESULTS/small-suites-rust.log" \
-		libbpf-rust="$libbpf_suite" kunit-rust="$kunit_suites" upstream-rust="$upstream_suite"
-}
 
 # add JOB KERNEL SPECIFICATION...: a job, and what total says of its logs.
 jobs=() suites=()
@@ -79,21 +75,22 @@ add() {
 # The longest first.
 for kernel in rust c; do
 	add "tool $kernel" $kernel "libtest:bpftoken-$kernel:library and bpftoken, ${kernel^} kernel:$RESULTS/bpftoken-$kernel.log"
-	add "rules $kernel" $kernel "libtest:guest-$kernel:our tests, ${kernel^} kernel:$RESULTS/guest-$kernel.log"
+	small=()
+	[ $kernel = c ] || small=("test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log"
+		"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log"
+		"ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log")
+	add "rules $kernel" $kernel "libtest:guest-$kernel:our tests, ${kernel^} kernel:$RESULTS/guest-$kernel.log" "${small[@]}"
 	add "contests $kernel" $kernel "libtest:contests-$kernel:contests on two processors, ${kernel^} kernel:$RESULTS/contests-$kernel.log"
 done
-add small rust "test_progs:upstream-rust:upstream's prog_tests/token.c, Rust kernel:$RESULTS/upstream-rust.log" \
-	"ktap:libbpf-rust:reasons told by the tree's libbpf, Rust kernel:$RESULTS/libbpf-rust.log" \
-	"ktap:kunit-rust:KUnit, Rust kernel:$RESULTS/kunit-rust.log"
 [ "$ARCH" != arm64 ] ||
 	add hardening rust "program:hardening:signed and shadowed return addresses, checked calls, landing pads:$RESULTS/hardening.log"
 add defects c "libtest:defects-c:the defects of C, seen on the C kernel:$RESULTS/defects-c.log"
 suites+=("libtest:unit:library, tools and policy, without a guest:$RESULTS/unit.log")
-step "testing the library, the tool and the policy" "$LOGS/unit-wait.log" tail --pid="$beside" -f /dev/null
 step "running the tests in guests, two at a time" "$RESULTS/guests.log" two_at_a_time "${jobs[@]}"
+step "testing the library, the tool and the policy" "$LOGS/unit-wait.log" tail --pid="$beside" -f /dev/null
 
 if [ -n "${blocks:-}" ]; then
-	judge_blocks "$RESULTS"/{guest,bpftoken,contests,small-suites}-rust.log
+	judge_blocks "$RESULTS"/{suites,bpftoken,contests}-rust.log
 	suites+=("program:coverage:blocks that ran, or need not:$RESULTS/coverage.log")
 fi
 total "${suites[@]}" || exit 1

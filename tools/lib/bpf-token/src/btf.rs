@@ -2,50 +2,57 @@
 //! The kernel's own BTF, as far as it is needed here: enums, and ids by name.
 //! `Documentation/bpf/btf.rst`.
 
+use std::ops::Range;
+
 /// Kinds of types, `BTF_KIND_*`.
 pub(crate) const ENUM: u32 = 6;
 pub(crate) const TYPEDEF: u32 = 8;
 pub(crate) const FUNC: u32 = 12;
 
-/// BTF in memory.
+/// BTF in memory, and where its sections are.
 pub(crate) struct Btf {
-    types: Vec<u8>,
-    strings: Vec<u8>,
+    bytes: Vec<u8>,
+    types: Range<usize>,
+    strings: Range<usize>,
 }
 
-/// A type: its id, kind and name, and what follows its header.
+/// A type: its id and kind, where its name is among the strings, and what follows its header.
 struct Type<'a> {
     id: u32,
     kind: u32,
-    name: &'a [u8],
+    name: u32,
     rest: &'a [u8],
 }
 
 impl Btf {
     /// The BTF of the running kernel; none if it has no BTF, or none that can be read.
     pub(crate) fn of_kernel() -> Option<Self> {
-        Self::parse(&std::fs::read("/sys/kernel/btf/vmlinux").ok()?)
+        Self::parse(std::fs::read("/sys/kernel/btf/vmlinux").ok()?)
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        const MAGIC: u32 = 0xeb9f;
-        if word(bytes, 0)? & 0xffff != MAGIC {
+    pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
+        const MAGIC: usize = 0xeb9f;
+        let number = |at| Some(word(&bytes, at)? as usize);
+        if number(0)? & 0xffff != MAGIC {
             return None;
         }
-        let body = bytes.get(word(bytes, 4)? as usize..)?;
+        // Sections begin behind the header.
         let section = |at: usize| {
-            let (start, length) = (word(bytes, at)? as usize, word(bytes, at + 4)? as usize);
-            Some(body.get(start..start.checked_add(length)?)?.to_vec())
+            let start = number(4)?.checked_add(number(at)?)?;
+            let range = start..start.checked_add(number(at + 4)?)?;
+            bytes.get(range.clone()).map(|_| range)
         };
+        let (types, strings) = (section(8)?, section(16)?);
         Some(Self {
-            types: section(8)?,
-            strings: section(16)?,
+            bytes,
+            types,
+            strings,
         })
     }
 
     /// The types, until one that is cut off or of a kind that is not known.
     fn types(&self) -> impl Iterator<Item = Type<'_>> {
-        let mut rest = &*self.types;
+        let mut rest = &self.bytes[self.types.clone()];
         (1..).map_while(move |id| {
             let info = word(rest, 4)?;
             let (kind, count) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
@@ -57,7 +64,7 @@ impl Btf {
                 6 | 13 => 8 * count,
                 _ => return None,
             };
-            let name = self.string(word(rest, 0)?)?;
+            let name = word(rest, 0)?;
             let (own, next) = rest.get(12..)?.split_at_checked(length)?;
             rest = next;
             Some(Type {
@@ -70,13 +77,15 @@ impl Btf {
     }
 
     fn string(&self, at: u32) -> Option<&[u8]> {
-        self.strings.get(at as usize..)?.split(|&b| b == 0).next()
+        let strings = &self.bytes[self.strings.clone()];
+        strings.get(at as usize..)?.split(|&b| b == 0).next()
     }
 
     /// The id of the type of this kind and name.
     pub(crate) fn id(&self, kind: u32, name: &str) -> Option<u32> {
         let mut types = self.types();
-        let found = types.find(|ty| ty.kind == kind && ty.name == name.as_bytes())?;
+        let name = Some(name.as_bytes());
+        let found = types.find(|ty| ty.kind == kind && self.string(ty.name) == name)?;
         Some(found.id)
     }
 
@@ -84,13 +93,17 @@ impl Btf {
     pub(crate) fn enums<const N: usize>(&self, names: [&str; N]) -> [Vec<(String, u32)>; N] {
         let mut found = names.map(|_| Vec::new());
         for ty in self.types().filter(|ty| ty.kind == ENUM) {
-            let position = names.iter().position(|name| name.as_bytes() == ty.name);
+            let own = self.string(ty.name);
+            let position = names.iter().position(|name| own == Some(name.as_bytes()));
             if let Some(at) = position {
                 let enumerators = ty.rest.chunks_exact(8).filter_map(|one| {
                     let name = self.string(word(one, 0)?)?;
                     Some((String::from_utf8_lossy(name).into_owned(), word(one, 4)?))
                 });
                 found[at] = enumerators.collect();
+                if found.iter().all(|enumerators| !enumerators.is_empty()) {
+                    break;
+                }
             }
         }
         found
@@ -137,7 +150,7 @@ mod tests {
 
     #[test]
     fn enums_and_ids_are_found() {
-        let btf = Btf::parse(&small()).unwrap();
+        let btf = Btf::parse(small()).unwrap();
         let [colours, none] = btf.enums(["colour", "int"]);
         assert_eq!(colours, [("red".to_owned(), 3), ("blue".to_owned(), 7)]);
         assert!(none.is_empty());
@@ -149,10 +162,10 @@ mod tests {
     fn what_is_cut_off_is_no_btf() {
         let whole = small();
         for length in 0..whole.len() {
-            if let Some(btf) = Btf::parse(&whole[..length]) {
+            if let Some(btf) = Btf::parse(whole[..length].to_vec()) {
                 let _ = btf.id(FUNC, "run");
             }
         }
-        assert!(Btf::parse(b"no BTF").is_none());
+        assert!(Btf::parse(b"no BTF".to_vec()).is_none());
     }
 }

@@ -186,7 +186,6 @@ pub fn options(bench: &Bench) -> Result<()> {
         GOAL_OF_NAMES,
     )?;
 
-    let _modprobe = WithoutModprobe::new()?;
     bench.run("delegated mount, fsopen to fsmount", 100, |timer| {
         let made = timer.time(|| {
             let context = open();
@@ -200,27 +199,6 @@ pub fn options(bench: &Bench) -> Result<()> {
     })?;
     remount(bench)?;
     cookie(bench)
-}
-
-/// While this is there, the kernel loads no modules by itself. For each BPF FS it looks for
-/// `bpf_preload`, by running modprobe(8), and that is no cost of delegation.
-struct WithoutModprobe(String);
-
-impl WithoutModprobe {
-    const PATH: &'static str = "/proc/sys/kernel/modprobe";
-
-    fn new() -> Result<Self> {
-        let program = std::fs::read_to_string(Self::PATH).context(Self::PATH)?;
-        std::fs::write(Self::PATH, "\n").context(Self::PATH)?;
-        Ok(Self(program))
-    }
-}
-
-impl Drop for WithoutModprobe {
-    fn drop(&mut self) {
-        // What could be written once can be written again.
-        let _ = std::fs::write(Self::PATH, &self.0);
-    }
 }
 
 /// Showing options: mountinfo(5) and statmount(2), where nothing but the mounts counted is in sight.

@@ -217,7 +217,6 @@ fn prepare() -> Result<()> {
         rustix::process::geteuid().is_root(),
         "this needs root in a guest of its own; fuzz.sh boots one"
     );
-    kernel::forbid_module_requests().map_err(|failed| anyhow!("{failed:?}"))?;
     kernel::forbid_unprivileged_bpf().map_err(|failed| anyhow!("{failed:?}"))
 }
 

@@ -73,13 +73,17 @@ pub fn map_create_with(
 /// Creates a map of any type, with attributes that maps of the type can have as far as they are looked at before the token.
 pub fn map_of_type(map_type: u32, token: Option<RawFd>) -> Result<OwnedFd, Errno> {
     let is_struct_ops = map_type == 26;
+    let is_arena = map_type == 33;
     // Types in a BTF object that is not there: looked at in the end.
     let mut attr = map_attr_of(map_type)
         .set(map_create::btf_key_type_id, !is_struct_ops)
         .set(map_create::btf_value_type_id, !is_struct_ops)
-        .set(map_create::btf_vmlinux_value_type_id, is_struct_ops)
-        .with_token(token);
-    sys::bpf_fd(&mut attr)
+        .set(map_create::btf_vmlinux_value_type_id, is_struct_ops);
+    // Arenas take the page tables of 4 GB. The flag that each needs is looked at after the token, too.
+    if is_arena {
+        attr = attr.set(map_create::map_flags, 0_u32);
+    }
+    sys::bpf_fd(&mut attr.with_token(token))
 }
 
 /// Creates an array of one value of eight bytes.

@@ -73,12 +73,6 @@ pub fn forbid_unprivileged_bpf() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Every mount of a BPF FS makes the kernel look for its module `bpf_preload`, and start modprobe to do so: by far
-/// the most expensive part of a mount, and of no concern here.
-pub fn forbid_module_requests() -> Result<(), Failed> {
-    Ok(fs::write("/proc/sys/kernel/modprobe", "\n")?)
-}
-
 /// Lets every message of ours into the kernel's log: by default, all but ten in five seconds are dropped.
 pub fn admit_all_messages() -> Result<(), Failed> {
     Ok(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n")?)

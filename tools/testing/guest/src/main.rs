@@ -41,7 +41,6 @@ fn run() -> Result<ExitCode, Failed> {
     // Remembered from here on: tests ask for it in processes that may open nothing.
     kernel::explains();
     kernel::forbid_unprivileged_bpf()?;
-    kernel::forbid_module_requests()?;
     kernel::admit_all_messages()?;
 
     let trials = if expect_defects {

@@ -83,12 +83,7 @@ fn selected(name: Option<&str>) -> Result<Vec<Operation>> {
 
 /// What the system must be like for the operations.
 fn prepare() -> Result<()> {
-    for set in [
-        kernel::forbid_unprivileged_bpf(),
-        kernel::forbid_module_requests(),
-    ] {
-        set.map_err(|failed| anyhow!("{failed:?}"))?;
-    }
+    kernel::forbid_unprivileged_bpf().map_err(|failed| anyhow!("{failed:?}"))?;
     // What a processor has in store for itself is among what decides on allocations.
     let mut first = CpuSet::new();
     first.set(0);

@@ -50,12 +50,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 pub fn run(seconds: u64, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("stress for {seconds} s, seed {seed} (--seed {seed} makes the same random choices)");
-    for set in [
-        kernel::forbid_unprivileged_bpf(),
-        kernel::forbid_module_requests(),
-    ] {
-        set.map_err(|failed| anyhow!("{failed:?}"))?;
-    }
+    kernel::forbid_unprivileged_bpf().map_err(|failed| anyhow!("{failed:?}"))?;
 
     let board = shared::zeroed::<Board>()?;
     let baseline = Baseline::take(true)?;

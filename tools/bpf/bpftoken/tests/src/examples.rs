@@ -132,12 +132,16 @@ const CLAIMS: &[(&str, &str, &str, By)] = &[
 /// The languages of blocks that the tests of a manager's page follow.
 const FOLLOWED: [&str; 4] = ["sh", "text", "toml", "yaml"];
 
-/// The pages below a directory.
+/// The pages below a directory, but for what is hidden.
 fn pages(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| path(dir).to_owned())? {
-        let file = entry?.path();
+        let entry = entry?;
+        let file = entry.path();
         let extension = file.extension().unwrap_or_default();
-        if file.is_dir() && !file.is_symlink() {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
             pages(&file, found)?;
         } else if extension == "md" || extension == "rst" {
             found.push(file);
@@ -282,7 +286,9 @@ const RUN: &[(&str, &str)] = &[
     ),
     (
         "bpftoken mount --probes LIST",
-        "timeout --signal=INT --preserve-status 3 bpftoken mount --pid $PID --target /mnt --like trace --probes 'kprobe:vfs_*'",
+        "bpftoken mount --pid $PID --target /mnt --like trace --probes 'kprobe:vfs_*' 2>said & \
+         while kill -0 $! && ! grep -q 'probes are served' said; do sleep 0.1; done; \
+         cat said >&2; kill $!; wait $!",
     ),
     (
         "bpftoken mount --pid PID",

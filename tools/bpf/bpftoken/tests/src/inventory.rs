@@ -28,6 +28,7 @@ use crate::check::OBJECTS;
 use crate::world::inside;
 use crate::world::path;
 use crate::world::said;
+use crate::world::until;
 use crate::world::Holder;
 use crate::world::World;
 use crate::Test;
@@ -205,10 +206,9 @@ fn programs(world: &World) -> Result<()> {
     );
     // They are gone with the container.
     drop((first, second));
-    std::thread::sleep(Duration::from_millis(500));
-    let left = bpf_token::loaded_programs()?.len();
-    ensure!(left == before, "{left} are left");
-    Ok(())
+    until("all programs are gone", || {
+        Ok(bpf_token::loaded_programs()?.len() == before)
+    })
 }
 
 /// A user is not told, and gets no error.

@@ -34,6 +34,7 @@ use rustix::pipe::PipeFlags;
 use crate::world::ended;
 use crate::world::path;
 use crate::world::said;
+use crate::world::until;
 use crate::world::World;
 use crate::Test;
 
@@ -154,7 +155,7 @@ fn ending_signals(world: &World) -> Result<()> {
 /// As under nohup(1).
 fn ignored_signals(world: &World) -> Result<()> {
     let script = format!(
-        "trap '' HUP; exec {} run --user 1000 {LEAST} -- sh -c 'echo ready; sleep 1; echo lived'",
+        "trap '' HUP; exec {} run --user 1000 {LEAST} -- sh -c 'echo ready; sleep 0.3; echo lived'",
         world.bpftoken()
     );
     let mut command = Command::new("sh");
@@ -190,15 +191,22 @@ fn orphans(world: &World) -> Result<()> {
 
 /// Leaves an orphan, which ends, and counts zombies.
 fn orphan() -> Result<()> {
-    Command::new("sh").args(["-c", "sleep 0.2 &"]).status()?;
-    std::thread::sleep(Duration::from_secs(1));
-    let mut zombies = 0;
-    for entry in fs::read_dir("/proc")? {
-        if let Ok(status) = fs::read_to_string(entry?.path().join("status")) {
-            zombies += usize::from(status.contains("State:\tZ"));
+    // How many processes have this in their status.
+    let count = |what: &str| -> Result<usize> {
+        let mut found = 0;
+        for entry in fs::read_dir("/proc")? {
+            if let Ok(status) = fs::read_to_string(entry?.path().join("status")) {
+                found += usize::from(status.contains(what));
+            }
         }
+        Ok(found)
+    };
+    Command::new("sh").args(["-c", "sleep 0.2 &"]).status()?;
+    let end = Instant::now() + Duration::from_secs(1);
+    while count("Name:\tsleep\n")? > 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
     }
-    println!("{zombies} zombies");
+    println!("{} zombies", count("State:\tZ")?);
     Ok(())
 }
 
@@ -467,12 +475,7 @@ fn killed_inside(_: &World) -> Result<()> {
     let status = running.wait_timeout(Duration::from_secs(10))?;
     let status = status.context("no end")?;
     ensure!(status.signal() == Some(9), "{status}");
-    let end = Instant::now() + Duration::from_secs(10);
-    while command.signal(0).is_ok() {
-        ensure!(Instant::now() < end, "the command runs on");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    until("the command has ended", || Ok(command.signal(0).is_err()))
 }
 
 /// `bpftoken run` as root without `--user`, with these lines in /etc/subuid and /etc/subgid.

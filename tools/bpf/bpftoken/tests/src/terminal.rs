@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `bpftoken run` on a terminal, as a job of an interactive shell.
 
+use std::fs;
 use std::fs::File;
 use std::io::Read;
 use std::io::Write;
@@ -18,6 +19,7 @@ use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::pty::OpenptFlags;
 
+use crate::world::until;
 use crate::world::World;
 use crate::Test;
 
@@ -34,6 +36,19 @@ const CTRL_Z: &str = "\x1a";
 fn allow_typing(allow: bool) -> Result<()> {
     let value = if allow { "1" } else { "0" };
     Ok(std::fs::write("/proc/sys/dev/tty/legacy_tiocsti", value)?)
+}
+
+/// Waits until a process sleeps as no other test has one sleep: the shell has become it, and it is not stopped.
+fn sleeps() -> Result<()> {
+    until("sleep 1234 sleeps", || {
+        let mut found = fs::read_dir("/proc")?.filter_map(|entry| {
+            let process = entry.ok()?.path();
+            let line = fs::read_to_string(process.join("cmdline")).ok()?;
+            let stat = fs::read_to_string(process.join("stat")).ok()?;
+            Some(line == "sleep\x001234\0" && stat.contains(") S "))
+        });
+        Ok(found.any(|it| it))
+    })
 }
 
 /// An interactive shell on a terminal of its own.
@@ -130,11 +145,10 @@ fn job(world: &World) -> Result<()> {
         allow_typing(false)?;
         let mut terminal = Terminal::start(world)?;
         terminal.enter(&format!(
-            "$RUN {own} -- sh -c 'echo sta\"\"rted; exec sleep 1000'"
+            "$RUN {own} -- sh -c 'echo sta\"\"rted; exec sleep 1234'"
         ))?;
         terminal.expect("started")?;
-        // The shell becomes what it executes.
-        std::thread::sleep(Duration::from_millis(500));
+        sleeps()?;
         terminal.press(CTRL_Z)?;
         terminal.expect("Stopped")?;
         terminal.expect("PROMPT>")?;
@@ -146,7 +160,7 @@ fn job(world: &World) -> Result<()> {
         ensure!(states == "TT", "{own}: {states}");
         terminal.enter("fg")?;
         terminal.expect("$RUN")?;
-        std::thread::sleep(Duration::from_millis(500));
+        sleeps()?;
         terminal.press(CTRL_C)?;
         terminal.expect("PROMPT>")?;
         terminal.enter("echo \"status $?.\"")?;
@@ -167,8 +181,8 @@ fn shell_inside(world: &World) -> Result<()> {
         ))?;
         let before = terminal.expect("INSIDE>")?;
         ensure!(!before.contains("job control"), "{own}: {before}");
-        terminal.enter("sleep 1000")?;
-        std::thread::sleep(Duration::from_millis(500));
+        terminal.enter("sleep 1234")?;
+        sleeps()?;
         terminal.press(CTRL_C)?;
         terminal.expect("INSIDE>")?;
         terminal.enter("echo \"inner $?.\"")?;

@@ -14,6 +14,8 @@ use std::process::Command;
 use std::process::ExitCode;
 use std::process::Stdio;
 use std::sync::OnceLock;
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::bail;
 use anyhow::ensure;
@@ -133,6 +135,16 @@ impl World {
 
 pub fn path(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
+}
+
+/// Waits until something is so, for ten seconds at most.
+pub fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so()? {
+        ensure!(Instant::now() < end, "after ten seconds, not yet: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Runs a command to its end.
