@@ -38,7 +38,7 @@ lint_kernel() {
 lint_userspace() { cd tools && in_root cargo fmt --check; }
 
 check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-token -p bpftoken -p results -p coverage
-check "policy against C" "$RUNNER/cargo.sh" test --quiet --locked --release -p parity -- "${questions[@]}"
+check "policy against C" "$RUNNER/cargo.sh" test --quiet --locked --profile incremental -p parity -- "${questions[@]}"
 [ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
 [ ${#kernel[@]} = 0 ] || check "rustfmt (kernel)" lint_kernel
 [ ${#userspace[@]} = 0 ] || check "rustfmt" lint_userspace
