@@ -39,7 +39,10 @@ lint_userspace() { cd tools && in_root cargo fmt --check; }
 
 check "unit tests" "$RUNNER/cargo.sh" test --quiet --locked --release -p bpf-token -p bpftoken -p results -p coverage
 check "policy against C" "$RUNNER/cargo.sh" test --quiet --locked --profile incremental -p parity -- "${questions[@]}"
-[ ${#scripts[@]} = 0 ] || check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
+[ ${#scripts[@]} = 0 ] || {
+	check "shellcheck" in_root shellcheck -x -P "$RUNNER" "${scripts[@]}"
+	check "kept results of the C kernel" "$RUNNER/kept.sh"
+}
 [ ${#kernel[@]} = 0 ] || check "rustfmt (kernel)" lint_kernel
 [ ${#userspace[@]} = 0 ] || check "rustfmt" lint_userspace
 verdict "make check"

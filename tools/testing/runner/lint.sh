@@ -46,6 +46,7 @@ versions() {
 check "versions" versions
 grep warning: "$LOGS/lint-versions.log" >&2 || true
 check "shellcheck" shell_scripts
+check "kept results of the C kernel" "$RUNNER/kept.sh"
 check "rustfmt (kernel)" kernel_rustfmt
 check "series and checkpatch" "$RUNNER/series.sh" check
 check "documentation" "$RUNNER/docs.sh" text
