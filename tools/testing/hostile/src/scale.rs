@@ -16,7 +16,6 @@ use anyhow::Result;
 use guest::container;
 use guest::container::Delegation;
 use guest::context::Context;
-use guest::kernel;
 use guest::kernel::Sysctl;
 use guest::managed;
 use guest::process::Link;

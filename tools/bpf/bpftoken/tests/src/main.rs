@@ -63,6 +63,7 @@ fn main() -> ExitCode {
     if let Some(code) = world::role()
         .or_else(hostile::role)
         .or_else(launch::role)
+        .or_else(terminal::role)
         .or_else(restrict::role)
         .or_else(exec::role)
         .or_else(probes::role)
