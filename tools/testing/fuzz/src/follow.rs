@@ -27,7 +27,9 @@ impl Model<'_> {
         let actor = step.actor;
         if let Act::Create { context } = step.act {
             if let Thing::Context(context) = self.slot(actor, context) {
-                self.contexts[context].is_created = true;
+                // Who may not mount is told so first, and nothing has begun.
+                let owner = self.instances[self.contexts[context].instance].owner;
+                self.contexts[context].is_created |= self.may_mount(actor, owner);
             }
         }
         if let Act::MountData { place, data } = &step.act {

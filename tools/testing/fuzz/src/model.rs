@@ -113,6 +113,12 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// Whether a process has CAP_SYS_ADMIN in the user namespace of this one: its own, or one that root of its own has made.
+    pub fn may_mount(&self, actor: Actor, owner: Actor) -> bool {
+        let (own, other) = (namespace(actor) as usize, namespace(owner) as usize);
+        own < other || own == other && self.caps[actor as usize].contains(Caps::SYS_ADMIN)
+    }
+
     /// Whether a process has CAP_SYS_ADMIN in the initial user namespace.
     pub fn may_delegate(&self, actor: Actor) -> bool {
         actor == Actor::Manager && self.caps[actor as usize].contains(Caps::SYS_ADMIN)
