@@ -20,7 +20,10 @@ guest() {
 	"$meanwhile"
 	echo "$answer" >"$2.status"
 }
-# expect asked|taken WHAT COMMAND...: after COMMAND, the C kernel is asked, or the last result is taken, for WHAT it is.
+# FRESH of the caller is not what is tried here.
+unset FRESH
+# expect asked|taken WHAT COMMAND...: COMMAND makes the edit that WHAT names; then the C kernel must be asked, or its last result
+# be taken.
 expect() {
 	local before=$asked what=$2 was=taken
 	"${@:3}"

@@ -193,7 +193,7 @@ rules() {
 	local ours="$bin/guest ${skip[*]/#/--skip }"
 	case $1 in
 	c) guest_c "$RESULTS/guest-c.log" "$ours" ;;
-	rust) one_guest rust "$RESULTS/suites-rust.log" guest-rust="$ours" \
+	rust) TIMEOUT=${TIMEOUT:-1800} one_guest rust "$RESULTS/suites-rust.log" guest-rust="$ours" \
 		libbpf-rust="$libbpf_suite" kunit-rust="$kunit_suites" upstream-rust="$upstream_suite" ;;
 	esac
 }

@@ -19,7 +19,7 @@ if [ -n "${TEST:-}" ]; then
 	: "${KERNEL:=rust}"
 	new_run test "$KERNEL"
 	build_programs bpftoken bpftoken-tests clients guest results
-	# A second processor makes all slower, and is for those who need it.
+	# Tests that contend need a second processor; with one, the others are slower.
 	! grep -qF -- "$TEST" "$RUNNER"/../expected/contests-* || export CPUS=${CPUS:-2}
 	step "running the tests with $TEST in their names" "$LOGS/guests.log" \
 		guest "$KERNEL" "$RESULTS/tests.log" "$bin/guest $(printf %q "$TEST"); $bin/bpftoken-tests $(printf %q "$TEST")"

@@ -113,8 +113,10 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Whether a process has CAP_SYS_ADMIN in the user namespace of this one: its own, or one that root of its own has made.
+    /// Whether a process has CAP_SYS_ADMIN in the user namespace of `owner`: by its capabilities in its own, and always in
+    /// those further in, as root of its own has made them.
     pub fn may_mount(&self, actor: Actor, owner: Actor) -> bool {
+        // Actors stand in the order of their namespaces, from the initial one inwards.
         let (own, other) = (namespace(actor) as usize, namespace(owner) as usize);
         own < other || own == other && self.caps[actor as usize].contains(Caps::SYS_ADMIN)
     }
